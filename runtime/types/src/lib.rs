@@ -1,0 +1,27 @@
+//! The words every room shares: ids, paths, stats, ACLs, error codes, limits, requests.
+//!
+//! Data only. Nothing here decides anything, reads a clock or allocates behind the caller's back.
+//! Invariant: a value of one of these types is valid; bytes from outside become these types in one
+//! place each and are refused there.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+extern crate alloc;
+
+pub mod id;
+pub mod layout;
+pub mod path;
+pub mod stat;
+pub mod acl;
+pub mod error_code;
+pub mod limits;
+pub mod recipe;
+pub mod request;
+
+pub use acl::{AclEntry, Permissions};
+pub use error_code::ErrorCode;
+pub use id::{ComponentDigest, Incarnation, ServerId, SessionId, TicketId, Zxid};
+pub use layout::{LayoutError, LayoutReader, LayoutWriter};
+pub use path::{PathError, ZnodePath};
+pub use request::{Operation, Outcome, Refusal, Reply};
+pub use stat::Stat;

@@ -1,0 +1,115 @@
+//! What is known of recipes: descriptors, limits of a mount, the catalogue as clients see it.
+//!
+//! Data only. A descriptor is what a component says of itself through `describe`; the servers
+//! check it once, at install.
+
+use crate::id::{ComponentDigest, Zxid};
+use crate::path::ZnodePath;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Whether an operation may change state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperationKind {
+    /// May change state: runs on the leader, its effects go through the log.
+    Command,
+    /// Reads only: runs on the server asked, without a log entry.
+    Query,
+}
+
+/// One operation of a recipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationDescriptor {
+    /// Its name, in kebab case.
+    pub name: String,
+    /// Command or query.
+    pub kind: OperationKind,
+    /// JSON description of the arguments; empty when not given.
+    pub arguments_schema: String,
+    /// JSON description of the reply; empty when not given.
+    pub reply_schema: String,
+    /// The author's words.
+    pub doc: String,
+}
+
+/// What a component says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipeDescriptor {
+    /// The recipe's name: lower-case letters, digits and dashes.
+    pub name: String,
+    /// Its version, `major.minor.patch`.
+    pub version: String,
+    /// Version of the layout of its state; `migrate` bridges two of them.
+    pub state_version: u32,
+    /// JSON description of the mount's configuration; empty when not given.
+    pub config_schema: String,
+    /// The author's words.
+    pub doc: String,
+    /// Every operation.
+    pub operations: Vec<OperationDescriptor>,
+}
+
+impl RecipeDescriptor {
+    /// The operation with this name.
+    #[must_use]
+    pub fn operation(&self, name: &str) -> Option<&OperationDescriptor> {
+        self.operations.iter().find(|operation| operation.name == name)
+    }
+}
+
+/// Limits of the calls of one mount. Each is at most its row in [`crate::limits::Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipeLimits {
+    /// Fuel of one call.
+    pub fuel: u64,
+    /// Bytes of linear memory.
+    pub memory_bytes: u32,
+    /// Changes of one call.
+    pub changes: u32,
+    /// Bytes written by one call.
+    pub written_bytes: u32,
+    /// Bytes returned by the reads of one call.
+    pub read_bytes: u32,
+    /// Bytes of the reply.
+    pub reply_bytes: u32,
+    /// Bytes of log text.
+    pub log_bytes: u32,
+    /// Tickets parked or completed by one call.
+    pub tickets: u32,
+}
+
+/// One installed component as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledRecipe {
+    /// Digest of the component.
+    pub digest: ComponentDigest,
+    /// Bytes of the component.
+    pub bytes: u32,
+    /// The transaction that installed it.
+    pub installed: Zxid,
+    /// Whether the server asked has compiled it.
+    pub ready: bool,
+    /// What it says of itself.
+    pub descriptor: RecipeDescriptor,
+}
+
+/// One mount as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountedRecipe {
+    /// The subtree it governs.
+    pub path: ZnodePath,
+    /// Name of the recipe.
+    pub recipe: String,
+    /// Version of the recipe.
+    pub version: String,
+    /// Digest of the component.
+    pub digest: ComponentDigest,
+    /// Whether plain writes below the mount are allowed.
+    pub open: bool,
+    /// Why calls are refused, if they are.
+    pub suspended: Option<String>,
+    /// Traps since the last call that went well.
+    pub faults: u32,
+}

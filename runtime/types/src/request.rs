@@ -1,0 +1,465 @@
+//! Requests and replies in one protocol-neutral form.
+//!
+//! Comes in: what a door decoded. Goes out: what a door encodes. Every door and every room between
+//! them speaks this; nothing behind the doors knows which protocol the client speaks.
+
+use crate::acl::AclEntry;
+use crate::error_code::ErrorCode;
+use crate::id::{ComponentDigest, ServerId, TicketId, Zxid};
+use crate::path::ZnodePath;
+use crate::recipe::{InstalledRecipe, MountedRecipe};
+use crate::stat::Stat;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// How long a znode lives and how it is named, as in ZooKeeper's `CreateMode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CreateMode {
+    /// Until deleted.
+    Persistent,
+    /// Until deleted; a number is appended to the name.
+    PersistentSequential,
+    /// Until its session ends.
+    Ephemeral,
+    /// Until its session ends; a number is appended to the name.
+    EphemeralSequential,
+    /// Deleted some time after its last child.
+    Container,
+    /// Deleted when unchanged and childless for this long, in milliseconds.
+    Ttl(u64),
+    /// As [`CreateMode::Ttl`]; a number is appended to the name.
+    TtlSequential(u64),
+}
+
+impl CreateMode {
+    /// Whether a number is appended to the name.
+    #[must_use]
+    pub fn is_sequential(self) -> bool {
+        matches!(
+            self,
+            CreateMode::PersistentSequential
+                | CreateMode::EphemeralSequential
+                | CreateMode::TtlSequential(_)
+        )
+    }
+
+    /// Whether the znode goes with its session.
+    #[must_use]
+    pub fn is_ephemeral(self) -> bool {
+        matches!(self, CreateMode::Ephemeral | CreateMode::EphemeralSequential)
+    }
+}
+
+/// Which changes a watch reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchMode {
+    /// ZooKeeper's data and exists watch: fires once on create, delete or data change.
+    OneShotData,
+    /// ZooKeeper's children watch: fires once on a change of the children, or delete.
+    OneShotChildren,
+    /// Both of the above, again and again until removed.
+    Persistent,
+    /// Create, delete and data change of the znode and everything below, until removed.
+    PersistentRecursive,
+}
+
+/// What happened to a watched znode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchEventKind {
+    /// The znode was created.
+    Created,
+    /// The znode was deleted.
+    Deleted,
+    /// Its data was set.
+    DataChanged,
+    /// A child was created or deleted.
+    ChildrenChanged,
+}
+
+/// One notification of a watch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchEvent {
+    /// What happened.
+    pub kind: WatchEventKind,
+    /// To which znode.
+    pub path: ZnodePath,
+    /// In which transaction.
+    pub zxid: Zxid,
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadLevel {
+    /// ZooKeeper's: this server's state, never older than the session has seen.
+    Local,
+    /// Never older than anything acknowledged to anyone before the read began.
+    #[default]
+    Linearizable,
+}
+
+/// One operation within a multi.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MultiOperation {
+    /// As [`Operation::Create`].
+    Create {
+        /// Where; a prefix when the mode is sequential.
+        path: ZnodePath,
+        /// What.
+        data: Bytes,
+        /// How long and under which name.
+        mode: CreateMode,
+        /// Who may; `None`: everyone everything.
+        acl: Option<Vec<AclEntry>>,
+    },
+    /// As [`Operation::Delete`].
+    Delete {
+        /// Which znode.
+        path: ZnodePath,
+        /// Only at this version.
+        expected_version: Option<i32>,
+    },
+    /// As [`Operation::SetData`].
+    SetData {
+        /// Which znode.
+        path: ZnodePath,
+        /// What.
+        data: Bytes,
+        /// Only at this version.
+        expected_version: Option<i32>,
+    },
+    /// Refuse the whole multi unless the znode is there at this version.
+    Check {
+        /// Which znode.
+        path: ZnodePath,
+        /// At this version; `None`: any.
+        expected_version: Option<i32>,
+    },
+}
+
+/// Everything a client can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Create a znode.
+    Create {
+        /// Where; a prefix when the mode is sequential.
+        path: ZnodePath,
+        /// What.
+        data: Bytes,
+        /// How long and under which name.
+        mode: CreateMode,
+        /// Who may; `None`: everyone everything.
+        acl: Option<Vec<AclEntry>>,
+    },
+    /// Delete a znode that has no children.
+    Delete {
+        /// Which znode.
+        path: ZnodePath,
+        /// Only at this version.
+        expected_version: Option<i32>,
+    },
+    /// Replace the data of a znode.
+    SetData {
+        /// Which znode.
+        path: ZnodePath,
+        /// What.
+        data: Bytes,
+        /// Only at this version.
+        expected_version: Option<i32>,
+    },
+    /// Replace the ACL of a znode.
+    SetAcl {
+        /// Which znode.
+        path: ZnodePath,
+        /// Who may.
+        acl: Vec<AclEntry>,
+        /// Only at this ACL version.
+        expected_version: Option<i32>,
+    },
+    /// All of them, or none.
+    Multi {
+        /// In this order, each seeing those before it.
+        operations: Vec<MultiOperation>,
+    },
+    /// Call a recipe.
+    Call {
+        /// The object: one name below a mount, or the mount itself.
+        object: ZnodePath,
+        /// Name of the command or query.
+        operation: String,
+        /// CBOR.
+        arguments: Bytes,
+    },
+    /// Give up a parked call of this session: it is answered `cancelled`, unless it was answered already.
+    CancelCall {
+        /// The sequence number of the parked call.
+        sequence: u64,
+    },
+    /// End the session: its ephemerals go, its parked calls are answered.
+    CloseSession,
+    /// Bring a part of a component. Parts come in order.
+    UploadComponent {
+        /// Digest of the whole.
+        digest: ComponentDigest,
+        /// Bytes of the whole.
+        total_bytes: u32,
+        /// Where this part begins.
+        offset: u32,
+        /// The part.
+        bytes: Bytes,
+    },
+    /// Make an uploaded component a recipe of the catalogue.
+    InstallRecipe {
+        /// Digest of the component.
+        digest: ComponentDigest,
+    },
+    /// Take a component out of the catalogue. Refused while a mount names it.
+    RemoveRecipe {
+        /// Digest of the component.
+        digest: ComponentDigest,
+    },
+    /// Let a recipe govern a subtree.
+    Mount {
+        /// The subtree's top: created if it is not there; must be empty if it is.
+        path: ZnodePath,
+        /// Digest of an installed component.
+        digest: ComponentDigest,
+        /// CBOR, handed to the recipe.
+        config: Bytes,
+        /// Whether plain writes below are allowed.
+        open: bool,
+        /// Fuel of one call; `None`: the cluster's limit.
+        fuel: Option<u64>,
+    },
+    /// End a recipe's rule over a subtree. Its znodes stay; its tickets are answered, its timers end.
+    Unmount {
+        /// The mount.
+        path: ZnodePath,
+    },
+    /// Make another server the leader.
+    TransferLeader {
+        /// Which; `None`: the most caught-up voter.
+        to: Option<ServerId>,
+    },
+    /// Data and stat of a znode.
+    Get {
+        /// Which znode.
+        path: ZnodePath,
+        /// Leave a one-shot data watch.
+        watch: bool,
+    },
+    /// Stat of a znode that may not be there.
+    Exists {
+        /// Which znode.
+        path: ZnodePath,
+        /// Leave a one-shot data watch.
+        watch: bool,
+    },
+    /// Names of the children, in order.
+    Children {
+        /// Which znode.
+        path: ZnodePath,
+        /// Only names after this one.
+        after: Option<String>,
+        /// At most so many.
+        limit: Option<u32>,
+        /// Leave a one-shot children watch.
+        watch: bool,
+    },
+    /// ACL of a znode.
+    GetAcl {
+        /// Which znode.
+        path: ZnodePath,
+    },
+    /// Nothing, at the level of the read: afterwards, local reads see everything acknowledged before.
+    Sync,
+    /// Leave a watch.
+    AddWatch {
+        /// On which znode; it need not be there.
+        path: ZnodePath,
+        /// For which changes.
+        mode: WatchMode,
+    },
+    /// Take back every watch of this connection on a znode.
+    RemoveWatches {
+        /// On which znode.
+        path: ZnodePath,
+    },
+    /// The catalogue.
+    ListRecipes,
+    /// The mounts.
+    ListMounts,
+    /// How the server asked sees the cluster.
+    Status,
+}
+
+impl Operation {
+    /// Whether the operation goes through the log. A call does unless it names a query; the
+    /// server asked knows which.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        matches!(
+            self,
+            Operation::Create { .. }
+                | Operation::Delete { .. }
+                | Operation::SetData { .. }
+                | Operation::SetAcl { .. }
+                | Operation::Multi { .. }
+                | Operation::Call { .. }
+                | Operation::CancelCall { .. }
+                | Operation::CloseSession
+                | Operation::UploadComponent { .. }
+                | Operation::InstallRecipe { .. }
+                | Operation::RemoveRecipe { .. }
+                | Operation::Mount { .. }
+                | Operation::Unmount { .. }
+        )
+    }
+}
+
+/// One result within a multi that was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MultiReply {
+    /// The znode created, under its final name.
+    Created(ZnodePath, Stat),
+    /// Deleted.
+    Deleted,
+    /// The stat after setting.
+    Set(Stat),
+    /// The check held.
+    Checked,
+}
+
+/// How a server sees one member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Which.
+    pub server: ServerId,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Where its peers reach it.
+    pub peer_address: String,
+    /// Where native clients reach it.
+    pub native_address: String,
+    /// Whether the server asked is connected to it; true for itself.
+    pub connected: bool,
+    /// How far the leader knows its log to agree with the leader's; only on the leader.
+    pub matched: Option<u64>,
+}
+
+/// How a server sees the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// The server asked.
+    pub server: ServerId,
+    /// `leader`, `follower`, `candidate`, `learner` or `refetching`.
+    pub role: String,
+    /// Its term.
+    pub term: u64,
+    /// The leader it knows.
+    pub leader: Option<ServerId>,
+    /// The last transaction applied.
+    pub applied: Zxid,
+    /// The last entry known to be committed.
+    pub committed: Zxid,
+    /// Digest of everything replicated, after `applied`.
+    pub digest: u64,
+    /// Znodes.
+    pub znodes: u64,
+    /// Sessions.
+    pub sessions: u64,
+    /// Watches held by its connections.
+    pub watches: u64,
+    /// Parked calls.
+    pub tickets: u64,
+    /// Clients connected to it.
+    pub connections: u32,
+    /// The members.
+    pub members: Vec<MemberStatus>,
+    /// Words about what is wrong, empty when nothing is.
+    pub alarms: Vec<String>,
+}
+
+/// What a client is told when its request was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// Done; there is nothing to say.
+    Done,
+    /// The znode created, under its final name.
+    Created(ZnodePath, Stat),
+    /// A stat after a change.
+    Stat(Stat),
+    /// The stat, if the znode is there.
+    Exists(Option<Stat>),
+    /// Data and stat.
+    Data(Bytes, Stat),
+    /// Names of children, whether there are more, and the parent's stat.
+    Children(Vec<String>, bool, Stat),
+    /// An ACL and the znode's stat.
+    Acl(Vec<AclEntry>, Stat),
+    /// Results of a multi.
+    Multi(Vec<MultiReply>),
+    /// CBOR from a recipe.
+    Called(Bytes),
+    /// The call waits; its reply comes under the same sequence number.
+    Parked(TicketId),
+    /// Bytes of a component received so far.
+    Uploaded(u32),
+    /// The recipe installed.
+    Installed(InstalledRecipe),
+    /// The catalogue.
+    Recipes(Vec<InstalledRecipe>),
+    /// The mounts.
+    Mounts(Vec<MountedRecipe>),
+    /// How the server sees the cluster.
+    Status(ServerStatus),
+}
+
+/// Why a request was not done. Nothing was changed by it, unless the code says that it is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// From the table.
+    pub code: ErrorCode,
+    /// For a person.
+    pub message: String,
+    /// For a program: the recipe's own code, when `code` is `recipe-refused`.
+    pub recipe_code: Option<String>,
+    /// For a program: CBOR from a recipe; else empty.
+    pub detail: Bytes,
+    /// Which operation of a multi failed, from 0.
+    pub failed_operation: Option<u32>,
+}
+
+impl Refusal {
+    /// A refusal with a message for a person.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
+        Refusal {
+            code,
+            message: message.into(),
+            recipe_code: None,
+            detail: Bytes::new(),
+            failed_operation: None,
+        }
+    }
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}", self.recipe_code.as_deref().unwrap_or(self.code.name()), self.message)
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+/// What becomes of a request.
+pub type Outcome = Result<Reply, Refusal>;
