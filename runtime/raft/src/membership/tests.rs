@@ -1,0 +1,1 @@
+//! Behaviour of memberships: changes, the joint phase, bytes.
