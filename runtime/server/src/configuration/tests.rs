@@ -1,0 +1,143 @@
+//! What `quorate.toml` may hold, and what is said about what it may not.
+
+use super::*;
+
+const GOOD: &str = r#"
+[server]
+id = 2
+data_dir = "data"
+
+[cluster]
+name = "orders"
+
+[tls]
+authority = "authority.pem"
+certificate = "server-2.pem"
+key = "/etc/quorate/server-2.key"
+
+[[members]]
+id = 1
+peer_address = "db1.example:7421"
+native_address = "db1.example:7420"
+
+[[members]]
+id = 2
+peer_address = "[2001:db8::2]:7421"
+native_address = "[2001:db8::2]:7420"
+"#;
+
+fn parse(text: &str) -> Result<ServerConfig, String> {
+    ServerConfig::parse(text, Path::new("/etc/q/quorate.toml")).map_err(|error| error.to_string())
+}
+
+fn error_with(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from:?} is part of the text");
+    parse(&GOOD.replacen(from, to, 1)).expect_err("a wrong text is refused")
+}
+
+#[test]
+fn a_short_file_gets_the_documented_defaults() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.server, ServerId(2));
+    assert_eq!(config.data_dir, Path::new("/etc/q/data"));
+    assert_eq!(config.tls.key, Path::new("/etc/quorate/server-2.key"));
+    assert_eq!(config.native_listen, "0.0.0.0:7420".parse().unwrap());
+    assert_eq!(config.peer_listen, "0.0.0.0:7421".parse().unwrap());
+    assert_eq!(config.client_certificates, ClientCertificates::Required);
+    assert_eq!(config.verify, VerifyMode::Off);
+    assert_eq!(config.timeouts, Timeouts::default());
+    assert_eq!(config.limits, Limits::PRODUCTION);
+    assert_eq!(config.own_member().peer_address, "[2001:db8::2]:7421");
+}
+
+#[test]
+fn a_written_configuration_reads_back() {
+    let mut config = parse(GOOD).unwrap();
+    config.data_dir = PathBuf::from("/a \"quoted\" \\ folder");
+    config.verify = VerifyMode::All;
+    config.client_certificates = ClientCertificates::Optional;
+    config.limits.session_timeout_ms_min = 250;
+    assert_eq!(parse(&config.to_toml()).unwrap(), config);
+}
+
+#[test]
+fn limits_are_set_within_their_range() {
+    let with = |line: &str| parse(&format!("{GOOD}\n[limits]\n{line}\n"));
+    assert_eq!(with("connections_max = 7").unwrap().limits.connections_max, 7);
+    assert_eq!(with("recipe_fuel_max = 1_000_000").unwrap().limits.recipe_fuel_max, 1_000_000);
+    let error = with("connections_max = 0").unwrap_err();
+    assert!(error.contains("must be from 1 to 1000000, not 0"), "{error}");
+    let error = with("conections_max = 7").unwrap_err();
+    assert!(error.contains("did you mean `connections_max`"), "{error}");
+}
+
+#[test]
+fn a_misspelt_key_is_refused_with_its_line_and_the_key_meant() {
+    let error = error_with("data_dir", "datadir");
+    let wanted = "/etc/q/quorate.toml:4: unknown key `server.datadir`; did you mean `data_dir`?";
+    assert_eq!(error, wanted);
+    let error = error_with("[cluster]", "[clutser]");
+    assert!(error.contains("unknown key `clutser`; did you mean `cluster`?"), "{error}");
+    let error = error_with("data_dir", "completely_else = 1\ndata_dir");
+    assert!(error.contains("known here: id, data_dir"), "{error}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    for (line, key) in [
+        ("id = 2\ndata_dir", "server.id"),
+        ("name = \"orders\"", "cluster.name"),
+        ("authority = \"authority.pem\"", "tls.authority"),
+        ("native_address = \"db1.example:7420\"", "members.native_address"),
+    ] {
+        let error = error_with(line, if line.contains("data_dir") { "data_dir" } else { "" });
+        assert!(error.contains(&format!("the key `{key}` is missing")), "{key}: {error}");
+    }
+}
+
+#[test]
+fn wrong_values_are_refused_with_what_is_wanted() {
+    for (from, to, wanted) in [
+        ("id = 2", "id = \"2\"", "must be a whole number"),
+        ("id = 2", "id = 0", "must be from 1"),
+        ("\"orders\"", "\"Orders\"", "lower-case letters"),
+        ("db1.example:7421", "db1.example", "a host and a port"),
+        ("db1.example:7421", ":7421", "a host and a port"),
+        ("db1.example:7421", "db1.example:0", "a host and a port"),
+        ("[2001:db8::2]:7421", "2001:db8::2:7421", "a host and a port"),
+        ("\"data\"", "\"\"", "is empty"),
+        ("[cluster]", "[native]\nlisten = \"localhost:1\"\n[cluster]", "an IP address and a port"),
+        ("[cluster]", "[cluster]\nverify_recipes = \"some\"", "\"off\", \"sample\", \"all\""),
+        ("[cluster]", "[cluster", ""),
+    ] {
+        let error = error_with(from, to);
+        assert!(error.contains(wanted) && error.contains("quorate.toml:"), "{to}: {error}");
+    }
+}
+
+#[test]
+fn members_are_unique_and_hold_this_server() {
+    let error = error_with("id = 2\npeer", "id = 1\npeer");
+    assert!(error.contains("two members have the id 1"), "{error}");
+    let error = error_with("id = 2\npeer", "id = 3\npeer");
+    assert!(error.contains("server.id is 2, but [[members]] holds 1, 3"), "{error}");
+    let error = error_with("[2001:db8::2]:7420", "db1.example:7420");
+    assert!(error.contains("given twice"), "{error}");
+}
+
+#[test]
+fn timeouts_that_cannot_work_together_are_refused() {
+    let with = |lines: &str| parse(&format!("{GOOD}\n[timeouts]\n{lines}\n"));
+    let good = with("election_ms_min = 300\nelection_ms_max = 600\nheartbeat_ms = 50").unwrap();
+    assert_eq!(good.timeouts.heartbeat_ms, 50);
+    assert!(with("election_ms_max = 1200").unwrap_err().contains("one and a half times"));
+    assert!(with("heartbeat_ms = 900").unwrap_err().contains("a third"));
+    assert!(with("session_ms_min = 5000\nsession_ms_max = 4000").unwrap_err().contains("above"));
+}
+
+#[test]
+fn clusters_of_different_names_have_different_ids() {
+    let config = parse(GOOD).unwrap();
+    let other = ServerConfig { cluster: String::from("orders2"), ..config.clone() };
+    assert_ne!(config.cluster_id(), other.cluster_id());
+}
