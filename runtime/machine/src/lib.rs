@@ -1,1 +1,43 @@
-//! To be written.
+//! The replicated state machine: tree, sessions, tickets, timers, mounts, catalogue.
+//!
+//! Comes in: on the leader, requests ([`Outstanding::prepare`]); on every server, committed
+//! transactions ([`Machine::apply`]). Goes out: transactions, replies, events. Invariant: applying
+//! the same transactions in the same order gives the same state and digest everywhere; applying
+//! never fails and never runs a recipe. Must never: read a clock, keep a random map order, touch
+//! anything outside.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod applied;
+mod change;
+mod codec;
+mod digest;
+mod executor;
+mod machine;
+mod outstanding;
+mod request;
+mod transaction;
+mod view;
+mod watch;
+mod znode;
+
+pub use applied::{Applied, AppliedReply, ConnectionResult, SessionGrant, ZnodeEvent};
+pub use change::{AclSource, Change};
+pub use executor::{
+    ComponentStatus, RecipeEnd, RecipeEvent, RecipeExecutor, RecipeFailure, RecipeFault,
+    RecipeFaultKind, RecipeRun,
+};
+pub use machine::{Machine, SessionStatus, Verdict};
+pub use outstanding::Outstanding;
+pub use request::{ConnectionOrigin, Identity, Prepared, RecipeCall, Request, Stamp};
+pub use transaction::{CallRecord, Origin, Transaction};
+pub use view::{
+    LogLevel, LogLine, NamedZnode, RecipeView, SessionFacts, TreeError, ViewError, ViewStat,
+    ViewZnode,
+};
+pub use watch::WatchTable;
+pub use znode::ZnodeKind;

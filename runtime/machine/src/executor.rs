@@ -1,0 +1,166 @@
+//! The one trait across a seam: who runs recipes.
+//!
+//! Comes in: which component to run, on what, within which limits, against a [`RecipeView`]. Goes
+//! out: how the run ended. Invariant: an executor touches state only through the view, so that a
+//! run that faults is undone by whoever started it. Must never: give answers that differ between
+//! two runs on equal views.
+
+use crate::view::RecipeView;
+use alloc::string::String;
+use bytes::Bytes;
+use quorate_types::recipe::{RecipeDescriptor, RecipeLimits};
+use quorate_types::{ComponentDigest, ErrorCode, SessionId, TicketId};
+
+/// What an executor knows of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ComponentStatus {
+    /// Unknown here, or being compiled: try again.
+    Loading,
+    /// Compiled; this is what it says of itself.
+    Ready(RecipeDescriptor),
+    /// It cannot be a recipe, for this reason.
+    Invalid(String),
+}
+
+/// Something that happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecipeEvent<'a> {
+    /// The recipe was mounted.
+    Mounted,
+    /// The first command on this object is about to run.
+    ObjectCreated,
+    /// The configuration changed; this was the one before.
+    ConfigChanged(&'a [u8]),
+    /// The session is ending: what it owns is still there.
+    SessionClosed(SessionId),
+    /// The timer of this name is due; it is no longer set.
+    Timer(&'a str),
+    /// A parked call's deadline has passed; its caller has been answered.
+    TicketExpired {
+        /// Which call.
+        ticket: TicketId,
+        /// Whose.
+        session: SessionId,
+    },
+    /// A parked call was given up; its caller has been answered.
+    TicketCancelled {
+        /// Which call.
+        ticket: TicketId,
+        /// Whose.
+        session: SessionId,
+    },
+    /// Somebody else changed this znode, relative to the mount, of an open mount.
+    ZnodeChanged(&'a str),
+}
+
+/// What to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecipeRun<'a> {
+    /// An operation of the recipe.
+    Invoke {
+        /// Relative to the mount; empty: the mount itself.
+        object: &'a str,
+        /// Name of the operation.
+        operation: &'a str,
+        /// CBOR.
+        arguments: &'a [u8],
+        /// The caller's session.
+        session: SessionId,
+        /// The caller's name.
+        identity: &'a str,
+    },
+    /// Its event handler.
+    Event {
+        /// Relative to the mount; empty: the mount itself.
+        object: &'a str,
+        /// What happened.
+        event: RecipeEvent<'a>,
+    },
+    /// Its migration from another version's state.
+    Migrate {
+        /// The state version that the znodes have.
+        from_state_version: u32,
+    },
+}
+
+/// A recipe's refusal: the recipe worked and said no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecipeFailure {
+    /// The recipe's own code.
+    pub code: String,
+    /// For a person.
+    pub message: String,
+    /// CBOR, or empty.
+    pub detail: Bytes,
+}
+
+/// How a run that worked ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipeEnd {
+    /// An operation is done: CBOR.
+    Done(Bytes),
+    /// A command waits under this ticket, which this very run parked.
+    Parked(TicketId),
+    /// An event or a migration was handled.
+    Handled,
+    /// Refused; whoever started the run undoes its changes.
+    Refused(RecipeFailure),
+}
+
+/// How a run broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecipeFaultKind {
+    /// It trapped, or broke the contract.
+    Trap,
+    /// It used up its fuel.
+    OutOfFuel,
+    /// It wanted more memory than allowed.
+    OutOfMemory,
+    /// It passed a limit on changes, bytes or tickets.
+    OverLimit,
+    /// The component is not compiled here: not the recipe's fault, never counted.
+    NotReady,
+}
+
+impl RecipeFaultKind {
+    /// The code that a client is told.
+    #[must_use]
+    pub fn error_code(self) -> ErrorCode {
+        match self {
+            RecipeFaultKind::Trap => ErrorCode::RecipeTrapped,
+            RecipeFaultKind::OutOfFuel => ErrorCode::RecipeOutOfFuel,
+            RecipeFaultKind::OutOfMemory => ErrorCode::RecipeOutOfMemory,
+            RecipeFaultKind::OverLimit => ErrorCode::RecipeOverLimit,
+            RecipeFaultKind::NotReady => ErrorCode::RecipeLoading,
+        }
+    }
+}
+
+/// A run that broke; whoever started it undoes its changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecipeFault {
+    /// How.
+    pub kind: RecipeFaultKind,
+    /// For a person.
+    pub message: String,
+    /// Fuel used until then.
+    pub fuel_used: u64,
+}
+
+/// Runs recipes. Implemented by `recipe-host` with Wasm, and natively in tests.
+pub trait RecipeExecutor {
+    /// What is known of a component.
+    fn status(&self, component: &ComponentDigest) -> ComponentStatus;
+
+    /// Runs a component once.
+    ///
+    /// # Errors
+    /// When the run broke, or the component is not ready ([`RecipeFaultKind::NotReady`]).
+    fn run(
+        &mut self,
+        component: &ComponentDigest,
+        run: RecipeRun<'_>,
+        limits: &RecipeLimits,
+        view: &mut RecipeView<'_>,
+    ) -> Result<RecipeEnd, RecipeFault>;
+}

@@ -1,0 +1,292 @@
+//! One znode without its path, and how it is ordered among others.
+//!
+//! Invariant: `children_count` is the number of znodes whose parent this is; `data_hash` is the
+//! hash of `data`. A znode is never changed in place: a new one replaces it, so that snapshots can
+//! share it.
+
+use crate::codec;
+use crate::digest;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::cmp::Ordering;
+use quorate_types::{
+    AclEntry, LayoutError, LayoutReader, LayoutWriter, SessionId, Stat, ZnodePath, Zxid,
+};
+
+/// How long an empty container is kept after its last child went, in milliseconds. ZooKeeper looks
+/// every 60 s.
+pub const CONTAINER_EMPTY_MS: u64 = 60_000;
+
+const DATA_HASH_KEY: u64 = 0x64_61_74_61;
+
+/// How long a znode lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ZnodeKind {
+    /// Until deleted.
+    Persistent,
+    /// Until this session ends.
+    Ephemeral(SessionId),
+    /// Until its last child has been gone for a while.
+    Container {
+        /// When the last child went; milliseconds since 1970.
+        emptied_ms: u64,
+    },
+    /// Until unchanged and childless for so long, in milliseconds.
+    Ttl(u64),
+}
+
+impl ZnodeKind {
+    pub(crate) fn write(self, writer: &mut LayoutWriter) {
+        let (tag, number) = match self {
+            ZnodeKind::Persistent => (0, 0),
+            ZnodeKind::Ephemeral(owner) => (1, owner.0),
+            ZnodeKind::Container { emptied_ms } => (2, emptied_ms),
+            ZnodeKind::Ttl(ttl_ms) => (3, ttl_ms),
+        };
+        writer.u8(tag);
+        writer.u64(number);
+    }
+
+    pub(crate) fn read(reader: &mut LayoutReader<'_>) -> Result<ZnodeKind, LayoutError> {
+        let tag = reader.u8("znode kind")?;
+        let number = reader.u64("znode kind")?;
+        match tag {
+            0 => Ok(ZnodeKind::Persistent),
+            1 => Ok(ZnodeKind::Ephemeral(SessionId(number))),
+            2 => Ok(ZnodeKind::Container { emptied_ms: number }),
+            3 => Ok(ZnodeKind::Ttl(number)),
+            _ => Err(LayoutError::Invalid { field: "znode kind" }),
+        }
+    }
+}
+
+/// A znode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Znode {
+    pub(crate) data: Bytes,
+    pub(crate) data_hash: u64,
+    /// `None`: everything for everyone.
+    pub(crate) acl: Option<Arc<Vec<AclEntry>>>,
+    pub(crate) czxid: Zxid,
+    pub(crate) mzxid: Zxid,
+    pub(crate) pzxid: Zxid,
+    pub(crate) ctime_ms: u64,
+    pub(crate) mtime_ms: u64,
+    pub(crate) version: i32,
+    pub(crate) aversion: i32,
+    /// Children ever created: what ZooKeeper stores as cversion and numbers sequential names by.
+    pub(crate) children_created: i32,
+    pub(crate) children_count: u32,
+    pub(crate) kind: ZnodeKind,
+}
+
+impl Znode {
+    /// The root of a new tree.
+    pub(crate) fn root() -> Znode {
+        Znode {
+            data: Bytes::new(),
+            data_hash: hash_data(&[]),
+            acl: None,
+            czxid: Zxid(0),
+            mzxid: Zxid(0),
+            pzxid: Zxid(0),
+            ctime_ms: 0,
+            mtime_ms: 0,
+            version: 0,
+            aversion: 0,
+            children_created: 0,
+            children_count: 0,
+            kind: ZnodeKind::Persistent,
+        }
+    }
+
+    pub(crate) fn owner(&self) -> Option<SessionId> {
+        match self.kind {
+            ZnodeKind::Ephemeral(owner) => Some(owner),
+            ZnodeKind::Persistent | ZnodeKind::Container { .. } | ZnodeKind::Ttl(_) => None,
+        }
+    }
+
+    /// When the znode is deleted if nothing happens to it.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        match self.kind {
+            _ if self.children_count > 0 => None,
+            ZnodeKind::Ttl(ttl_ms) => Some(self.mtime_ms.saturating_add(ttl_ms)),
+            ZnodeKind::Container { emptied_ms } if self.children_created > 0 => {
+                Some(emptied_ms.saturating_add(CONTAINER_EMPTY_MS))
+            }
+            ZnodeKind::Persistent | ZnodeKind::Ephemeral(_) | ZnodeKind::Container { .. } => None,
+        }
+    }
+
+    /// The stat a client sees. The cversion is creations plus deletions of children, which
+    /// ZooKeeper computes from the creations and the present count.
+    pub(crate) fn stat(&self) -> Stat {
+        let created = i64::from(self.children_created);
+        let changes = created * 2 - i64::from(self.children_count);
+        Stat {
+            czxid: self.czxid,
+            mzxid: self.mzxid,
+            pzxid: self.pzxid,
+            ctime_ms: self.ctime_ms,
+            mtime_ms: self.mtime_ms,
+            version: self.version,
+            cversion: i32::try_from(changes).unwrap_or(i32::MAX),
+            aversion: self.aversion,
+            ephemeral_owner: self.owner(),
+            data_length: u32::try_from(self.data.len()).unwrap_or(u32::MAX),
+            children_count: self.children_count,
+        }
+    }
+
+    fn write_but_data(&self, writer: &mut LayoutWriter) {
+        writer.option(self.acl.as_deref(), |writer, acl| codec::write_acl(writer, acl));
+        writer.u64(self.czxid.0);
+        writer.u64(self.mzxid.0);
+        writer.u64(self.pzxid.0);
+        writer.u64(self.ctime_ms);
+        writer.u64(self.mtime_ms);
+        writer.i32(self.version);
+        writer.i32(self.aversion);
+        writer.i32(self.children_created);
+        writer.u32(self.children_count);
+        self.kind.write(writer);
+    }
+
+    pub(crate) fn write(&self, writer: &mut LayoutWriter) {
+        writer.bytes(&self.data);
+        self.write_but_data(writer);
+    }
+
+    /// As [`Znode::write`], with the hash of the data in its place.
+    pub(crate) fn write_for_digest(&self, writer: &mut LayoutWriter) {
+        writer.u64(self.data_hash);
+        self.write_but_data(writer);
+    }
+
+    pub(crate) fn read(reader: &mut LayoutReader<'_>) -> Result<Znode, LayoutError> {
+        let data = codec::read_bytes(reader, "data")?;
+        Ok(Znode {
+            data_hash: hash_data(&data),
+            data,
+            acl: reader.option("acl", codec::read_acl)?.map(Arc::new),
+            czxid: Zxid(reader.u64("czxid")?),
+            mzxid: Zxid(reader.u64("mzxid")?),
+            pzxid: Zxid(reader.u64("pzxid")?),
+            ctime_ms: reader.u64("ctime_ms")?,
+            mtime_ms: reader.u64("mtime_ms")?,
+            version: reader.i32("version")?,
+            aversion: reader.i32("aversion")?,
+            children_created: reader.i32("children_created")?,
+            children_count: reader.u32("children_count")?,
+            kind: ZnodeKind::read(reader)?,
+        })
+    }
+}
+
+pub(crate) fn hash_data(data: &[u8]) -> u64 {
+    digest::hash_bytes(DATA_HASH_KEY, data)
+}
+
+/// A path ordered by parent, then name: the children of a znode follow one another in order of
+/// name, with nothing between them.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct TreeKey {
+    path: ZnodePath,
+    /// Where the name begins; the parent's text ends before the slash in front of it.
+    name_at: usize,
+}
+
+impl TreeKey {
+    pub(crate) fn of(path: &ZnodePath) -> TreeKey {
+        let name_at = path.as_str().rfind('/').map_or(0, |slash| slash + 1);
+        TreeKey { path: path.clone(), name_at }
+    }
+
+    pub(crate) fn path(&self) -> &ZnodePath {
+        &self.path
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let (parent, name) = self.path.as_str().as_bytes().split_at(self.name_at);
+        (parent.split_last().map_or(parent, |(_, parent)| parent), name)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.path.name()
+    }
+
+    /// Whether this is a child of `parent`.
+    pub(crate) fn is_child_of(&self, parent: &ZnodePath) -> bool {
+        let text = if parent.is_root() { "" } else { parent.as_str() };
+        let (own_parent, name) = self.parts();
+        own_parent == text.as_bytes() && !name.is_empty()
+    }
+}
+
+impl Ord for TreeKey {
+    fn cmp(&self, other: &TreeKey) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl PartialOrd for TreeKey {
+    fn partial_cmp(&self, other: &TreeKey) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl core::fmt::Debug for TreeKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Debug::fmt(&self.path, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> TreeKey {
+        TreeKey::of(&ZnodePath::parse(text).unwrap())
+    }
+
+    #[test]
+    fn children_follow_one_another_in_order_of_name() {
+        let mut keys = ["/a/b/c", "/a/b-x", "/", "/a/b", "/a-b", "/a", "/a/c", "/a/b/a"].map(key);
+        keys.sort();
+        let texts = keys.each_ref().map(|key| key.path().as_str());
+        assert_eq!(texts, ["/", "/a", "/a-b", "/a/b", "/a/b-x", "/a/c", "/a/b/a", "/a/b/c"]);
+        let parent = ZnodePath::parse("/a").unwrap();
+        assert!(key("/a/b-x").is_child_of(&parent));
+        assert!(!key("/a/b/c").is_child_of(&parent));
+        assert!(key("/a").is_child_of(&ZnodePath::root()));
+        assert!(!key("/").is_child_of(&ZnodePath::root()));
+    }
+
+    #[test]
+    fn creations_and_deletions_of_children_both_count_in_the_cversion() {
+        let mut znode = Znode::root();
+        znode.children_created = 5;
+        znode.children_count = 2;
+        assert_eq!(znode.stat().cversion, 8);
+        znode.children_created = i32::MAX;
+        assert_eq!(znode.stat().cversion, i32::MAX);
+    }
+
+    #[test]
+    fn only_empty_used_containers_and_childless_ttl_znodes_are_due() {
+        let mut znode = Znode::root();
+        znode.kind = ZnodeKind::Container { emptied_ms: 5 };
+        assert_eq!(znode.due_ms(), None);
+        znode.children_created = 1;
+        assert_eq!(znode.due_ms(), Some(5 + CONTAINER_EMPTY_MS));
+        znode.children_count = 1;
+        assert_eq!(znode.due_ms(), None);
+        znode.kind = ZnodeKind::Ttl(7);
+        assert_eq!(znode.due_ms(), None);
+        znode.children_count = 0;
+        znode.mtime_ms = 3;
+        assert_eq!(znode.due_ms(), Some(10));
+    }
+}
