@@ -1,1 +1,249 @@
-//! To be written.
+//! The whole server as one state machine: inputs in, actions out. Start here.
+//!
+//! [`Replica::handle`] takes one [`Input`] and the time; [`Replica::poll_action`] gives what is to
+//! be done about it. Connections, sessions, consensus, the log's format, the tree, watches,
+//! tickets and recipes are inside; sockets, files, the clock, entropy, TLS and compilation are
+//! outside. Invariant: equal settings and equal inputs give equal actions. This room only wires:
+//! what a request does is decided in `machine`, what is agreed in `raft`, what is written in
+//! `storage`.
+//!
+//! The files follow a request: [`boundary`] → `connection` → `admission` → `forward` → `proposal`
+//! → `consensus` → `applier` → `delivery`, with `read` beside them.
+#![no_std]
+#![forbid(unsafe_code)]
+extern crate alloc;
+
+mod admission;
+mod applier;
+pub mod boundary;
+mod codec;
+mod connection;
+mod consensus;
+mod delivery;
+mod forward;
+mod leading;
+mod peer;
+mod proposal;
+mod read;
+mod session_clock;
+pub mod settings;
+mod snapshot_transfer;
+mod start;
+mod status;
+
+pub use boundary::{Action, Input, Now};
+pub use settings::{MemberAddress, Settings, Verify};
+pub use start::StartError;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use connection::Connection;
+use consensus::DiskQueue;
+use forward::Submissions;
+use leading::Leading;
+use peer::Peer;
+use quorate_machine::{Machine, RecipeExecutor, WatchTable};
+use quorate_raft::{Index, Raft, ReplicaId, Role};
+use quorate_storage::Log;
+use quorate_types::{ServerId, SessionId, Zxid};
+use read::ReadBarriers;
+use snapshot_transfer::Snapshots;
+
+/// One server's state machine.
+pub struct Replica<E: RecipeExecutor> {
+    settings: Settings,
+    executor: E,
+    now: Now,
+    raft: Raft,
+    log: Log,
+    disk: DiskQueue,
+    machine: Machine,
+    /// Invariant: `applied` is the index of the last entry whose effects are in `machine`.
+    applied: Index,
+    leading: Option<Leading>,
+    /// When a leader was last known.
+    leader_seen_ms: u64,
+    connections: BTreeMap<u64, Connection>,
+    /// Which connection of this server a session is attached to.
+    sessions_here: BTreeMap<SessionId, u64>,
+    /// Sessions heard of since the last batch to the leader.
+    touched: BTreeSet<SessionId>,
+    touches_sent_ms: u64,
+    submissions: Submissions,
+    barriers: ReadBarriers,
+    peers: BTreeMap<ServerId, Peer>,
+    watches: WatchTable,
+    snapshots: Snapshots,
+    /// What is wrong, by subject; bounded by the number of subjects there are.
+    alarms: BTreeMap<String, String>,
+    shutting_down_since_ms: Option<u64>,
+    shut_down: bool,
+    actions: VecDeque<Action>,
+}
+
+impl<E: RecipeExecutor> Replica<E> {
+    /// Takes one input. Afterwards [`Replica::poll_action`] must be called until it gives nothing.
+    ///
+    /// # Panics
+    /// On a bug: an internal invariant does not hold. Never because of what a client or a peer
+    /// sent.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        let stalled_ms = now.monotonic_ms.saturating_sub(self.now.monotonic_ms);
+        self.now = Now {
+            monotonic_ms: now.monotonic_ms.max(self.now.monotonic_ms),
+            wall_ms: now.wall_ms,
+        };
+        if stalled_ms > self.settings.election_timeout_ms_min {
+            self.on_own_stall();
+        }
+        self.on_input(input);
+        self.settle();
+    }
+
+    /// The next thing to do; `None` until the next input.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Input::Tick`] is needed at the latest, on the monotonic clock.
+    #[must_use]
+    pub fn next_deadline_ms(&self) -> u64 {
+        let mut deadline_ms = self.raft.next_deadline_ms();
+        deadline_ms = deadline_ms.min(self.touches_sent_ms + self.settings.heartbeat_interval_ms);
+        if let Some(leading) = &self.leading {
+            deadline_ms = deadline_ms.min(leading.next_deadline_ms(&self.machine, self.now));
+        }
+        deadline_ms.max(self.now.monotonic_ms + 1)
+    }
+
+    /// The leader this replica knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<ServerId> {
+        self.raft.leader().map(server_of)
+    }
+
+    /// Whether this replica leads and serves.
+    #[must_use]
+    pub fn is_serving_leader(&self) -> bool {
+        self.leading.as_ref().is_some_and(|leading| leading.ready)
+    }
+
+    /// The applied state, for checkers and for status pages.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The consensus core, for checkers.
+    #[must_use]
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// The executor, for checkers and for status pages.
+    #[must_use]
+    pub fn executor(&self) -> &E {
+        &self.executor
+    }
+
+    /// The last entry applied.
+    #[must_use]
+    pub fn applied(&self) -> Zxid {
+        Zxid(self.applied.0)
+    }
+
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::ConnectionOpened { connection, identity, entropy } => {
+                self.on_connection_opened(connection, identity, entropy);
+            }
+            Input::ClientFrame { connection, frame } => self.on_client_frame(connection, frame),
+            Input::ConnectionClosed { connection } => self.on_connection_closed(connection),
+            Input::PeerConnected { peer, generation, incarnation } => {
+                self.on_peer_connected(peer, generation, incarnation);
+            }
+            Input::PeerFrame { peer, generation, frame } => {
+                self.on_peer_frame(peer, generation, frame);
+            }
+            Input::PeerDisconnected { peer, generation } => {
+                self.on_peer_disconnected(peer, generation);
+            }
+            Input::DiskDone { batch } => self.on_disk_done(batch),
+            Input::SnapshotSaved { index } => self.on_snapshot_saved(Index(index)),
+            Input::SnapshotLoaded { index, file } => self.on_snapshot_loaded(Index(index), file),
+            Input::ComponentCompiled { .. } => {}
+            Input::Tick => {}
+            Input::Shutdown => self.on_shutdown(),
+        }
+    }
+
+    /// Runs every room until none has anything left to do at this instant.
+    fn settle(&mut self) {
+        self.raft.tick(self.now.monotonic_ms);
+        self.on_time();
+        loop {
+            let consensus_moved = self.drive_consensus();
+            let leader_moved = self.serve_as_leader();
+            let reads_moved = self.advance_reads();
+            if !(consensus_moved || leader_moved || reads_moved) {
+                break;
+            }
+        }
+        self.check_shutdown();
+    }
+
+    fn on_time(&mut self) {
+        if self.raft.leader().is_some() {
+            self.leader_seen_ms = self.now.monotonic_ms;
+        }
+        self.send_touches();
+        self.check_leaderless();
+    }
+
+    /// This very server stood still: it cannot tell who was silent meanwhile.
+    fn on_own_stall(&mut self) {
+        let now_ms = self.now.monotonic_ms;
+        if let Some(leading) = &mut self.leading {
+            leading.sessions.touch_all(now_ms);
+        }
+    }
+
+    fn on_shutdown(&mut self) {
+        if self.shutting_down_since_ms.is_none() {
+            self.shutting_down_since_ms = Some(self.now.monotonic_ms);
+            if self.raft.role() == Role::Leader {
+                // Refused when there is nobody to take over: then the process just ends.
+                let _ = self.raft.transfer_leader(self.now.monotonic_ms, None);
+            }
+        }
+    }
+
+    fn check_shutdown(&mut self) {
+        let Some(since_ms) = self.shutting_down_since_ms else { return };
+        let waited_ms = self.now.monotonic_ms - since_ms;
+        let alone = self.raft.membership().voters.len() <= 1;
+        let handed_over = alone
+            || self.raft.role() != Role::Leader
+            || waited_ms >= self.settings.election_timeout_ms_max;
+        if handed_over && !self.shut_down {
+            self.shut_down = true;
+            self.close_all_connections("the server is shutting down");
+            self.actions.push_back(Action::ShutdownComplete);
+        }
+    }
+
+    fn raise_alarm(&mut self, subject: String, text: String) {
+        if self.alarms.get(&subject) != Some(&text) {
+            self.alarms.insert(subject, text.clone());
+            self.actions.push_back(Action::Alarm { text });
+        }
+    }
+}
+
+fn server_of(id: ReplicaId) -> ServerId {
+    ServerId(id.0)
+}
+
+fn replica_of(server: ServerId) -> ReplicaId {
+    ReplicaId(server.0)
+}

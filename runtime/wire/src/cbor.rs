@@ -6,7 +6,7 @@
 use crate::frame::FrameError;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use quorate_types::Outcome;
+use quorate_types::{Operation, Outcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -39,4 +39,20 @@ pub fn outcome_to_bytes(outcome: &Outcome) -> Vec<u8> {
 /// [`FrameError::Cbor`] when the bytes are not exactly one outcome.
 pub fn outcome_from_bytes(bytes: &[u8]) -> Result<Outcome, FrameError> {
     read("outcome", bytes)
+}
+
+/// The CBOR of an operation, to stand as a field of a fixed layout.
+#[must_use]
+pub fn operation_to_bytes(operation: &Operation) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(128);
+    append(&mut bytes, operation);
+    bytes
+}
+
+/// Reads what [`operation_to_bytes`] made.
+///
+/// # Errors
+/// [`FrameError::Cbor`] when the bytes are not exactly one operation.
+pub fn operation_from_bytes(bytes: &[u8]) -> Result<Operation, FrameError> {
+    read("operation", bytes)
 }

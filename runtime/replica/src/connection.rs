@@ -1,0 +1,216 @@
+//! One client's connection: its handshake and the line of its requests.
+//!
+//! Comes in: decoded frames. Goes out: sessions asked for, requests handed to `admission`.
+//! Invariant: replies leave in the order of the requests, except those of parked calls. A frame
+//! that the state does not allow closes the connection and nothing else.
+
+use crate::Replica;
+use crate::boundary::Action;
+use crate::forward::Waiter;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use quorate_machine::{ConnectionOrigin, Identity, RecipeExecutor, Request};
+use quorate_raft::Index;
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, SessionId, Zxid};
+use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionState {
+    /// Nothing was sent yet.
+    Opened,
+    /// The session is being opened or resumed.
+    Connecting { resumed: bool },
+    /// Requests are served. `epoch`: the transaction that attached the session to this connection.
+    Established { session: SessionId, epoch: Zxid },
+}
+
+/// What a request in the line waits for.
+#[derive(Clone, Debug)]
+pub(crate) enum SlotBody {
+    /// The leader.
+    Submitted,
+    /// Its turn, and that this index is applied; `None`: that the index is known.
+    Read { operation: Operation, from: Option<Index> },
+    /// Its turn.
+    Answered { zxid: Zxid, outcome: Outcome },
+}
+
+/// One request in the line.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) sequence: u64,
+    pub(crate) body: SlotBody,
+}
+
+/// One client's connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) identity: Identity,
+    entropy: [u8; 16],
+    pub(crate) state: ConnectionState,
+    pub(crate) line: VecDeque<Slot>,
+    pub(crate) watches: u32,
+}
+
+impl Connection {
+    /// The session served, once there is one.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        match self.state {
+            ConnectionState::Established { session, .. } => Some(session),
+            ConnectionState::Opened | ConnectionState::Connecting { .. } => None,
+        }
+    }
+
+    /// The request with this number, if it still waits.
+    pub(crate) fn slot_mut(&mut self, sequence: u64) -> Option<&mut Slot> {
+        self.line.iter_mut().find(|slot| slot.sequence == sequence)
+    }
+}
+
+impl<E: RecipeExecutor> Replica<E> {
+    pub(crate) fn on_connection_opened(
+        &mut self,
+        connection: u64,
+        identity: Identity,
+        entropy: [u8; 16],
+    ) {
+        let opened = Connection {
+            identity,
+            entropy,
+            state: ConnectionState::Opened,
+            line: VecDeque::new(),
+            watches: 0,
+        };
+        let before = self.connections.insert(connection, opened);
+        assert!(before.is_none(), "connection {connection} was opened twice");
+        let full = self.connections.len() > to_usize(self.settings.limits.connections_max);
+        if full {
+            let text = "this server has as many connections as it takes; try another";
+            self.refuse_connection(connection, Refusal::new(ErrorCode::Overloaded, text));
+        }
+    }
+
+    pub(crate) fn on_connection_closed(&mut self, connection: u64) {
+        let Some(closed) = self.connections.remove(&connection) else { return };
+        if let Some(session) = closed.session()
+            && self.sessions_here.get(&session) == Some(&connection)
+        {
+            self.sessions_here.remove(&session);
+        }
+        self.watches.remove_watcher(connection);
+        self.submissions.forget_connection(connection);
+    }
+
+    pub(crate) fn on_client_frame(&mut self, connection: u64, frame: ClientFrame) {
+        let Some(state) = self.connections.get(&connection).map(|known| known.state) else {
+            return;
+        };
+        match (state, frame) {
+            (
+                ConnectionState::Opened,
+                ClientFrame::Connect { protocol, resume, timeout_ms, last_seen: _ },
+            ) => self.on_connect(connection, protocol, resume, timeout_ms),
+            (
+                ConnectionState::Established { session, .. },
+                ClientFrame::Request { sequence, oldest_unreplied, acknowledged, level, operation },
+            ) => {
+                self.touched.insert(session);
+                let finished = Finished { oldest_unreplied, acknowledged };
+                self.admit(connection, sequence, finished, (level, operation));
+            }
+            (ConnectionState::Established { session, .. }, ClientFrame::Heartbeat) => {
+                self.touched.insert(session);
+                let zxid = self.applied();
+                self.send_client(connection, ServerFrame::Heartbeat { zxid });
+            }
+            (
+                ConnectionState::Opened
+                | ConnectionState::Connecting { .. }
+                | ConnectionState::Established { .. },
+                ClientFrame::Connect { .. } | ClientFrame::Request { .. } | ClientFrame::Heartbeat,
+            ) => {
+                let text = "a frame came that has no place here: connect first, and once";
+                self.refuse_connection(connection, Refusal::new(ErrorCode::BadArguments, text));
+            }
+        }
+    }
+
+    fn on_connect(
+        &mut self,
+        connection: u64,
+        protocol: u16,
+        resume: Option<Resume>,
+        timeout_ms: u32,
+    ) {
+        if let Err(refusal) = self.check_connect(protocol) {
+            self.refuse_connection(connection, refusal);
+            return;
+        }
+        let origin = ConnectionOrigin { server: self.settings.identity.server, connection };
+        let known = self.connections.get_mut(&connection).expect("the caller has found it");
+        known.state = ConnectionState::Connecting { resumed: resume.is_some() };
+        let identity = known.identity.clone();
+        let limits = &self.settings.limits;
+        let request = match resume {
+            Some(Resume { session, password }) => {
+                Request::AttachSession { origin, session, password, identity }
+            }
+            None => Request::OpenSession {
+                origin,
+                password: known.entropy,
+                timeout_ms: timeout_ms
+                    .clamp(limits.session_timeout_ms_min, limits.session_timeout_ms_max),
+                identity,
+            },
+        };
+        self.submit(request, Waiter::Connecting { connection });
+    }
+
+    fn check_connect(&self, protocol: u16) -> Result<(), Refusal> {
+        if protocol != PROTOCOL {
+            let text = alloc::format!(
+                "the client speaks protocol {protocol}, this server {PROTOCOL}: upgrade the older"
+            );
+            return Err(Refusal::new(ErrorCode::Unimplemented, text));
+        }
+        if self.raft.is_refetching() {
+            let text = "this server refetches damaged entries of its log; try another";
+            return Err(Refusal::new(ErrorCode::ServerUnavailable, text));
+        }
+        if self.shutting_down_since_ms.is_some() {
+            let text = "this server is shutting down; try another";
+            return Err(Refusal::new(ErrorCode::ServerUnavailable, text));
+        }
+        Ok(())
+    }
+
+    /// While no leader is known for long, clients are sent to other servers.
+    pub(crate) fn check_leaderless(&mut self) {
+        let leaderless_ms = self.now.monotonic_ms - self.leader_seen_ms;
+        if leaderless_ms > self.settings.leaderless_ms_max() && !self.connections.is_empty() {
+            self.close_all_connections("this server knows no leader; try another");
+        }
+    }
+
+    /// Says goodbye to every client.
+    pub(crate) fn close_all_connections(&mut self, reason: &str) {
+        let all: Vec<u64> = self.connections.keys().copied().collect();
+        for connection in all {
+            let refusal = Refusal::new(ErrorCode::ServerUnavailable, String::from(reason));
+            self.dismiss_connection(connection, refusal);
+        }
+    }
+}
+
+/// What a client has the replies of.
+#[derive(Clone, Debug)]
+pub(crate) struct Finished {
+    pub(crate) oldest_unreplied: u64,
+    pub(crate) acknowledged: Vec<u64>,
+}
+
+pub(crate) fn to_usize(number: u32) -> usize {
+    usize::try_from(number).expect("usize has at least 32 bits here")
+}

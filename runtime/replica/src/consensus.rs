@@ -1,0 +1,122 @@
+//! Drives consensus: its writes to the disk, its messages to peers, its news to the other rooms.
+//!
+//! Comes in: completed disk batches. Goes out: disk batches, messages, what may be applied.
+//! Invariant: batches are numbered and performed in order; consensus is told that a write is
+//! durable only when its batch is done.
+
+use crate::Replica;
+use crate::boundary::Action;
+use crate::codec;
+use crate::server_of;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use quorate_machine::RecipeExecutor;
+use quorate_raft::{Output, SnapshotMark, Write, WriteSequence};
+use quorate_storage::{DiskOperation, LogBatch};
+use quorate_wire::peer::PeerFrame;
+
+/// What a disk batch was for.
+#[derive(Clone, Debug)]
+pub(crate) enum DiskPurpose {
+    /// A write of consensus.
+    Consensus(WriteSequence),
+    /// The mark of this server's own snapshot.
+    SnapshotMarked(SnapshotMark),
+    /// A snapshot received from the leader.
+    SnapshotReceived,
+    /// Files nobody waits for.
+    Upkeep,
+}
+
+/// Batches on their way to the disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DiskQueue {
+    next_batch: u64,
+    under_way: VecDeque<(u64, DiskPurpose)>,
+}
+
+impl<E: RecipeExecutor> Replica<E> {
+    /// Takes all that consensus has to say. True: it said something.
+    pub(crate) fn drive_consensus(&mut self) -> bool {
+        let mut moved = false;
+        loop {
+            let output = self.raft.take_output();
+            if output.is_empty() {
+                return moved;
+            }
+            moved = true;
+            self.on_output(output);
+        }
+    }
+
+    fn on_output(&mut self, output: Output) {
+        if let Some(write) = output.write {
+            self.write(&write);
+        }
+        for (to, message) in output.messages {
+            let frame = PeerFrame::Raft(codec::encode_message(&message).into());
+            self.actions.push_back(Action::SendPeer { peer: server_of(to), frame });
+        }
+        if let Some(mark) = output.installed {
+            self.swap_state(&mark);
+        }
+        if let Some(to) = output.apply_to {
+            self.apply_to(to);
+        }
+        for (id, result) in output.reads {
+            self.on_barrier(id, result);
+        }
+        for peer in output.snapshot_wanted {
+            self.on_snapshot_wanted(server_of(peer));
+        }
+        if output.role_changed {
+            self.on_role_changed();
+        }
+    }
+
+    fn write(&mut self, write: &Write) {
+        let batch = LogBatch {
+            hard_state: write.hard_state,
+            truncate_from: write.truncate_from,
+            entries: &write.entries,
+            snapshot_mark: None,
+            installed: write.installed.as_ref(),
+            refetching: write.refetched.then_some(false),
+        };
+        let operations = self.log.append(&batch);
+        self.perform(operations, DiskPurpose::Consensus(write.sequence));
+    }
+
+    /// Queues a batch for the disk.
+    pub(crate) fn perform(&mut self, operations: Vec<DiskOperation>, purpose: DiskPurpose) {
+        let batch = self.disk.next_batch;
+        self.disk.next_batch += 1;
+        self.disk.under_way.push_back((batch, purpose));
+        self.actions.push_back(Action::Disk { batch, operations });
+    }
+
+    pub(crate) fn on_disk_done(&mut self, done: u64) {
+        let (batch, purpose) =
+            self.disk.under_way.pop_front().expect("a batch is done that was never begun");
+        assert!(batch == done, "batch {done} is done before batch {batch}");
+        match purpose {
+            DiskPurpose::Consensus(sequence) => {
+                self.log.durable();
+                self.raft.durable(sequence);
+            }
+            DiskPurpose::SnapshotMarked(mark) => {
+                self.log.durable();
+                self.on_snapshot_marked(mark);
+            }
+            DiskPurpose::SnapshotReceived => self.on_snapshot_received(),
+            DiskPurpose::Upkeep => {}
+        }
+    }
+
+    fn on_role_changed(&mut self) {
+        if self.raft.leader().is_some() {
+            self.leader_seen_ms = self.now.monotonic_ms;
+            self.give_all_to_leader(false);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Requests that wait for the leader: this server's own, kept until answered, sent again in order
+//! whenever the leader or the way to it changes.
+//!
+//! Comes in: admitted requests; answers. Goes out: frames to the leader, or the request itself to
+//! `proposal` when this replica leads. Invariant: a submission is answered exactly once, or its
+//! connection is closed. Sending twice is harmless: the session's kept replies make it one.
+
+use crate::Replica;
+use crate::codec;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use quorate_machine::{RecipeExecutor, Request};
+use quorate_raft::{Role, Term};
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, ServerId, SessionId, Zxid};
+use quorate_wire::peer::PeerFrame;
+
+use crate::Action;
+use crate::server_of;
+
+/// Who asked the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A submission of this server.
+    Here(u64),
+    /// A submission of another server.
+    Peer(ServerId, u64),
+    /// The leader itself.
+    Leader,
+}
+
+/// What waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    /// A request of a session's connection.
+    Slot {
+        connection: u64,
+        session: SessionId,
+        sequence: u64,
+    },
+    /// A connection that opens or resumes a session.
+    Connecting { connection: u64 },
+}
+
+#[derive(Clone, Debug)]
+struct Submission {
+    request: Request,
+    waiter: Waiter,
+    /// To whom and in which term it was last given.
+    given: Option<(ServerId, Term)>,
+}
+
+/// Every request of this server that has no answer yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Submissions {
+    next_id: u64,
+    /// In the order they came: sending them again keeps a session's order.
+    waiting: BTreeMap<u64, Submission>,
+    by_call: BTreeMap<(SessionId, u64), u64>,
+    by_connection: BTreeMap<u64, u64>,
+    /// Answers computed by the leader from a state that is not applied here yet.
+    early: BTreeMap<(Zxid, u64), Outcome>,
+}
+
+impl Submissions {
+    fn insert(&mut self, request: Request, waiter: Waiter) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        match waiter {
+            Waiter::Slot { session, sequence, .. } => {
+                self.by_call.insert((session, sequence), id);
+            }
+            Waiter::Connecting { connection } => {
+                self.by_connection.insert(connection, id);
+            }
+        }
+        self.waiting.insert(id, Submission { request, waiter, given: None });
+        id
+    }
+
+    fn take(&mut self, id: u64) -> Option<Waiter> {
+        let submission = self.waiting.remove(&id)?;
+        match submission.waiter {
+            Waiter::Slot { session, sequence, .. } => {
+                self.by_call.remove(&(session, sequence));
+            }
+            Waiter::Connecting { connection } => {
+                self.by_connection.remove(&connection);
+            }
+        }
+        Some(submission.waiter)
+    }
+
+    /// The submission of this call is answered by what was applied.
+    pub(crate) fn take_call(&mut self, session: SessionId, sequence: u64) -> Option<Waiter> {
+        let id = *self.by_call.get(&(session, sequence))?;
+        self.take(id)
+    }
+
+    /// The submission of this connecting connection is answered by what was applied.
+    pub(crate) fn take_connecting(&mut self, connection: u64) -> Option<Waiter> {
+        let id = *self.by_connection.get(&connection)?;
+        self.take(id)
+    }
+
+    /// Forgets everything that waits for a connection that is gone.
+    pub(crate) fn forget_connection(&mut self, gone: u64) {
+        let ids: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|(_, submission)| match submission.waiter {
+                Waiter::Slot { connection, .. } | Waiter::Connecting { connection } => {
+                    connection == gone
+                }
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.take(id);
+        }
+    }
+}
+
+impl<E: RecipeExecutor> Replica<E> {
+    /// Keeps a request until it is answered and gives it to the leader, if one is known.
+    pub(crate) fn submit(&mut self, request: Request, waiter: Waiter) {
+        let id = self.submissions.insert(request, waiter);
+        self.give_to_leader(id);
+    }
+
+    /// Gives every submission that the present leader has not got to it, in order. `again`: the
+    /// connection to it is new, so what was given before may be lost.
+    pub(crate) fn give_all_to_leader(&mut self, again: bool) {
+        let ids: Vec<u64> = self.submissions.waiting.keys().copied().collect();
+        for id in ids {
+            if again && let Some(submission) = self.submissions.waiting.get_mut(&id) {
+                submission.given = None;
+            }
+            self.give_to_leader(id);
+        }
+    }
+
+    fn give_to_leader(&mut self, id: u64) {
+        let Some(leader) = self.raft.leader().map(server_of) else { return };
+        let term = self.raft.term();
+        let here = self.settings.identity.server;
+        if leader != here && !self.peers.contains_key(&leader) {
+            return;
+        }
+        if leader == here && self.raft.role() != Role::Leader {
+            return;
+        }
+        let Some(submission) = self.submissions.waiting.get_mut(&id) else { return };
+        if submission.given == Some((leader, term)) {
+            return;
+        }
+        submission.given = Some((leader, term));
+        if leader == here {
+            let request = submission.request.clone();
+            self.lead(Source::Here(id), request);
+        } else {
+            let request = codec::encode_request(&submission.request).into();
+            let frame = PeerFrame::Forward { id, request };
+            self.actions.push_back(Action::SendPeer { peer: leader, frame });
+        }
+    }
+
+    /// A peer asks this server as the leader.
+    pub(crate) fn on_forward(&mut self, peer: ServerId, id: u64, bytes: &[u8]) {
+        match codec::decode_request(bytes) {
+            Ok(_) if self.raft.role() != Role::Leader => {
+                let frame = PeerFrame::ForwardLost { id };
+                self.actions.push_back(Action::SendPeer { peer, frame });
+            }
+            Ok(request) => self.lead(Source::Peer(peer, id), request),
+            Err(error) => self.close_peer(peer, alloc::format!("a forwarded request: {error}")),
+        }
+    }
+
+    /// The server asked is not the leader: the request waits for the next one.
+    pub(crate) fn on_forward_lost(&mut self, id: u64) {
+        if let Some(submission) = self.submissions.waiting.get_mut(&id) {
+            // Given again when a leader of another term is known; the one asked has said no.
+            let term = self.raft.term();
+            submission.given = submission.given.filter(|(_, given_term)| *given_term == term);
+        }
+    }
+
+    /// The leader answered without a log entry. The client is told once the state that the answer
+    /// was computed from is applied here too, so that it never sees an older one afterwards.
+    pub(crate) fn on_forward_answer(&mut self, id: u64, after: Zxid, outcome: Outcome) {
+        if self.submissions.waiting.contains_key(&id) {
+            if after.0 <= self.applied.0 {
+                self.answer_submission(id, outcome);
+            } else {
+                self.submissions.early.insert((after, id), outcome);
+            }
+        }
+    }
+
+    /// Tells clients what waited for entries that are applied now.
+    pub(crate) fn deliver_early_answers(&mut self) {
+        while let Some(((after, id), _)) = self.submissions.early.first_key_value() {
+            if after.0 > self.applied.0 {
+                return;
+            }
+            let key = (*after, *id);
+            let outcome = self.submissions.early.remove(&key).expect("the first key is there");
+            self.answer_submission(key.1, outcome);
+        }
+    }
+
+    /// Answers a submission of this server, if it still waits.
+    pub(crate) fn answer_submission(&mut self, id: u64, outcome: Outcome) {
+        let zxid = self.applied();
+        match self.submissions.take(id) {
+            Some(Waiter::Slot { connection, sequence, .. }) => {
+                self.deliver_outcome(connection, sequence, zxid, outcome);
+            }
+            Some(Waiter::Connecting { connection }) => {
+                let refusal = outcome.err().unwrap_or_else(|| {
+                    Refusal::new(ErrorCode::SessionExpired, "the session could not be opened")
+                });
+                self.refuse_connection(connection, refusal);
+            }
+            None => {}
+        }
+    }
+
+    /// The leader's side of [`Operation::TransferLeader`]: no entry, so not the machine's.
+    pub(crate) fn transfer_leader(&mut self, request: &Request) -> Option<Outcome> {
+        let Request::Client { operation: Operation::TransferLeader { to }, .. } = request else {
+            return None;
+        };
+        let to = to.map(crate::replica_of);
+        let outcome = match self.raft.transfer_leader(self.now.monotonic_ms, to) {
+            Ok(()) => Ok(quorate_types::Reply::Done),
+            Err(refusal) => Err(Refusal::new(
+                ErrorCode::MembershipRefused,
+                alloc::format!("leadership cannot be transferred now: {refusal:?}"),
+            )),
+        };
+        Some(outcome)
+    }
+}

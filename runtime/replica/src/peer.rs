@@ -1,0 +1,135 @@
+//! The other servers: who is connected, what their frames mean.
+//!
+//! Comes in: decoded frames of members, by certificate. Goes out: consensus messages, forwarded
+//! requests, touches. Invariant: a frame counts only on the peer's newest connection; a frame that
+//! breaks the protocol closes that connection and nothing else.
+
+use crate::Replica;
+use crate::boundary::Action;
+use crate::codec;
+use crate::replica_of;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use quorate_machine::RecipeExecutor;
+use quorate_types::{Incarnation, ServerId, SessionId};
+use quorate_wire::peer::PeerFrame;
+
+/// A connected peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) generation: u64,
+    pub(crate) incarnation: Incarnation,
+}
+
+impl<E: RecipeExecutor> Replica<E> {
+    pub(crate) fn on_peer_connected(
+        &mut self,
+        peer: ServerId,
+        generation: u64,
+        incarnation: Incarnation,
+    ) {
+        if let Some(recorded) = self.machine.member(peer)
+            && recorded != incarnation
+        {
+            let reason = format!(
+                "server {peer} runs on another data directory than the one it joined with: it may \
+                 have forgotten votes and entries. Restore its disk, or remove it and add a \
+                 server under a new id"
+            );
+            self.raise_alarm(format!("incarnation {peer}"), reason.clone());
+            self.actions.push_back(Action::ClosePeer { peer, reason });
+            return;
+        }
+        self.peers.insert(peer, Peer { generation, incarnation });
+        self.raft.peer_connected(replica_of(peer));
+        self.snapshots.forget_peer(peer);
+        self.record_incarnation(peer, incarnation);
+        if self.leader() == Some(peer) {
+            self.give_all_to_leader(true);
+        }
+    }
+
+    pub(crate) fn on_peer_disconnected(&mut self, peer: ServerId, generation: u64) {
+        if self.peers.get(&peer).is_some_and(|known| known.generation == generation) {
+            self.peers.remove(&peer);
+            self.snapshots.forget_peer(peer);
+            self.raft.peer_disconnected(replica_of(peer));
+        }
+    }
+
+    pub(crate) fn on_peer_frame(&mut self, peer: ServerId, generation: u64, frame: PeerFrame) {
+        if self.peers.get(&peer).is_none_or(|known| known.generation != generation) {
+            return;
+        }
+        match frame {
+            PeerFrame::Hello { .. } => self.close_peer(peer, String::from("a second hello")),
+            PeerFrame::Raft(bytes) => self.on_raft_message(peer, &bytes),
+            PeerFrame::Forward { id, request } => self.on_forward(peer, id, &request),
+            PeerFrame::ForwardAnswer { id, after, outcome } => {
+                self.on_forward_answer(id, after, outcome);
+            }
+            // The request stays with its submission, which goes to the next leader.
+            PeerFrame::ForwardLost { id: _ } => {}
+            PeerFrame::Touch { sessions } => self.on_touches(&sessions),
+            PeerFrame::SnapshotChunk { term, index, offset, total, bytes } => {
+                let part = crate::snapshot_transfer::Part { term, index, offset, total };
+                self.on_snapshot_part(peer, part, &bytes);
+            }
+            PeerFrame::SnapshotAck { index, received, refused } => {
+                self.on_snapshot_ack(peer, index, received, refused);
+            }
+        }
+    }
+
+    fn on_raft_message(&mut self, peer: ServerId, bytes: &[u8]) {
+        let received = match codec::decode_message(bytes) {
+            Ok(message) => self
+                .raft
+                .receive(self.now.monotonic_ms, replica_of(peer), message)
+                .map_err(|violation| format!("a consensus message: {violation:?}")),
+            Err(error) => Err(format!("a consensus message: {error}")),
+        };
+        if let Err(reason) = received {
+            self.close_peer(peer, reason);
+        }
+    }
+
+    /// Ends the connection of a peer that broke the protocol.
+    pub(crate) fn close_peer(&mut self, peer: ServerId, reason: String) {
+        if let Some(known) = self.peers.get(&peer).copied() {
+            self.on_peer_disconnected(peer, known.generation);
+            self.actions.push_back(Action::ClosePeer { peer, reason });
+        }
+    }
+
+    fn on_touches(&mut self, sessions: &[SessionId]) {
+        let now_ms = self.now.monotonic_ms;
+        if let Some(leading) = &mut self.leading {
+            for session in sessions {
+                leading.sessions.touch(*session, now_ms);
+            }
+        }
+    }
+
+    /// Tells the leader who was heard of, once per heartbeat interval.
+    pub(crate) fn send_touches(&mut self) {
+        let now_ms = self.now.monotonic_ms;
+        let due = now_ms >= self.touches_sent_ms + self.settings.heartbeat_interval_ms;
+        let Some(leader) = self.leader().filter(|_| due) else {
+            if due {
+                self.touches_sent_ms = now_ms;
+            }
+            return;
+        };
+        self.touches_sent_ms = now_ms;
+        let sessions: Vec<SessionId> = core::mem::take(&mut self.touched).into_iter().collect();
+        if sessions.is_empty() {
+        } else if leader == self.settings.identity.server {
+            self.on_touches(&sessions);
+        } else {
+            let frame = PeerFrame::Touch { sessions };
+            self.actions.push_back(Action::SendPeer { peer: leader, frame });
+        }
+    }
+}

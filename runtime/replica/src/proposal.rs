@@ -1,0 +1,217 @@
+//! The leader turns requests into transactions and proposes them.
+//!
+//! Comes in: requests of this and other servers, and what is due. Goes out: proposals, each only in
+//! the term it was computed in, and answers that need no log entry. Invariant: an answer computed
+//! from a change that is not committed leaves only once that change is; a transaction computed at
+//! zxid z is proposed at index z.
+
+use crate::Replica;
+use crate::boundary::Action;
+use crate::forward::Source;
+use crate::leading::HeldAnswer;
+use crate::read::ReadWaiter;
+use alloc::sync::Arc;
+use alloc::vec;
+use quorate_machine::{Prepared, RecipeExecutor, Request, Stamp, Transaction};
+use quorate_raft::Role;
+use quorate_types::{ErrorCode, Outcome, Refusal, Reply, SessionId, Zxid};
+use quorate_wire::peer::PeerFrame;
+
+/// Transactions of due timers made in one go; the rest waits for the next round, so that clients'
+/// requests are not kept waiting by a thousand timers.
+const DUE_TRANSACTIONS_MAX: u32 = 16;
+
+impl<E: RecipeExecutor> Replica<E> {
+    /// Takes a request as the leader; before the leader is ready it waits in line.
+    pub(crate) fn lead(&mut self, source: Source, request: Request) {
+        let Some(leading) = &mut self.leading else { return };
+        if !leading.ready || !leading.queue.is_empty() {
+            leading.queue.push_back((source, request));
+        } else {
+            self.turn_into_transaction(source, request);
+        }
+    }
+
+    /// What the leader does by itself. True: something was done.
+    pub(crate) fn serve_as_leader(&mut self) -> bool {
+        self.follow_role();
+        let Some(leading) = &mut self.leading else { return false };
+        if !leading.ready {
+            if self.applied < leading.ready_from {
+                return false;
+            }
+            leading.become_ready(&self.machine, self.now);
+            self.record_incarnations();
+        }
+        let mut moved = false;
+        while let Some((source, request)) =
+            self.leading.as_mut().and_then(|leading| leading.queue.pop_front())
+        {
+            self.turn_into_transaction(source, request);
+            moved = true;
+        }
+        self.release_held_answers();
+        self.fire_due() || self.watch_sessions() || moved
+    }
+
+    /// Takes up or lays down leadership as consensus says.
+    fn follow_role(&mut self) {
+        let term = self.raft.term();
+        let leads = self.raft.role() == Role::Leader;
+        if self.leading.as_ref().is_some_and(|leading| !leads || leading.term != term) {
+            self.leading = None;
+        }
+        if leads && self.leading.is_none() {
+            let ready_from = self.raft.term_start();
+            self.leading = Some(crate::leading::Leading::begin(term, ready_from, self.now));
+            self.give_all_to_leader(false);
+        }
+    }
+
+    fn turn_into_transaction(&mut self, source: Source, request: Request) {
+        if let Some(outcome) = self.transfer_leader(&request) {
+            self.answer_source(source, self.applied(), outcome);
+            return;
+        }
+        let Some(leading) = &mut self.leading else { return };
+        let zxid = Zxid(self.raft.last_index().0 + 1);
+        let outstanding = zxid.0 - 1 - self.applied.0;
+        let busy = outstanding >= u64::from(self.settings.limits.proposals_outstanding_max);
+        if busy || self.raft.can_propose(leading.term).is_err() {
+            let refusal = Refusal::new(
+                ErrorCode::Overloaded,
+                "the leader has as many requests under way as it takes; try again",
+            );
+            self.answer_source(source, self.applied(), Err(refusal));
+            return;
+        }
+        let stamp = Stamp { zxid, time_ms: leading.time.stamp_ms(self.now) };
+        let prepared =
+            leading.outstanding.prepare(&self.machine, &mut self.executor, stamp, request);
+        match prepared {
+            Prepared::Transaction(transaction) => self.propose(zxid, &transaction),
+            Prepared::Answer(outcome) => self.hold_answer(source, outcome),
+            Prepared::AlreadyParked(ticket) => self.hold_answer(source, Ok(Reply::Parked(ticket))),
+            Prepared::Nothing => {}
+        }
+    }
+
+    fn propose(&mut self, zxid: Zxid, transaction: &Transaction) {
+        let term = self.leading.as_ref().expect("only the leader proposes").term;
+        let payload: Arc<[u8]> = transaction.encode().into();
+        let index = self
+            .raft
+            .propose(vec![payload], term)
+            .expect("the leader asked before it computed the transaction");
+        assert!(index.0 == zxid.0, "proposed at {}, computed for {zxid}", index.0);
+    }
+
+    fn hold_answer(&mut self, source: Source, outcome: Outcome) {
+        let Some(leading) = &mut self.leading else { return };
+        let after = leading.outstanding.tip().unwrap_or(Zxid(0)).max(Zxid(self.applied.0));
+        if after.0 <= self.applied.0 {
+            self.answer_source(source, after, outcome);
+        } else {
+            leading.held.push_back(HeldAnswer { after, source, outcome });
+        }
+    }
+
+    fn release_held_answers(&mut self) {
+        loop {
+            let Some(leading) = &mut self.leading else { return };
+            match leading.held.front() {
+                Some(held) if held.after.0 <= self.applied.0 => {}
+                _ => return,
+            }
+            let held = leading.held.pop_front().expect("the front is there");
+            self.answer_source(held.source, held.after, held.outcome);
+        }
+    }
+
+    fn answer_source(&mut self, source: Source, after: Zxid, outcome: Outcome) {
+        match source {
+            Source::Here(id) => self.answer_submission(id, outcome),
+            Source::Peer(peer, id) => {
+                let frame = PeerFrame::ForwardAnswer { id, after, outcome };
+                self.actions.push_back(Action::SendPeer { peer, frame });
+            }
+            Source::Leader => {}
+        }
+    }
+
+    /// Timers, ticket deadlines and TTLs that are due.
+    fn fire_due(&mut self) -> bool {
+        for _ in 0..DUE_TRANSACTIONS_MAX {
+            let Some(leading) = &self.leading else { return false };
+            let stamp_ms = leading.time.stamp_ms(self.now);
+            let due = leading.outstanding.next_deadline_ms(&self.machine);
+            if due.is_none_or(|due_ms| due_ms > stamp_ms) {
+                return false;
+            }
+            let before = self.raft.last_index();
+            self.turn_into_transaction(Source::Leader, Request::FireDue);
+            if self.raft.last_index() == before {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sessions that may have to expire: first confirm that this is still the leader, with a round
+    /// begun now.
+    fn watch_sessions(&mut self) -> bool {
+        let Some(leading) = &mut self.leading else { return false };
+        if leading.confirming_expiry || leading.sessions.due(self.now.monotonic_ms).is_empty() {
+            return false;
+        }
+        leading.confirming_expiry = true;
+        self.wait_for_barrier(ReadWaiter::Expiry);
+        true
+    }
+
+    /// The quorum confirmed this leader: expire who is still silent.
+    pub(crate) fn expire_sessions(&mut self) {
+        let Some(leading) = &mut self.leading else { return };
+        leading.confirming_expiry = false;
+        let due = leading.sessions.due(self.now.monotonic_ms);
+        for session in due {
+            self.expire_session(session);
+        }
+    }
+
+    fn expire_session(&mut self, session: SessionId) {
+        if let Some(leading) = &mut self.leading {
+            // Not due again until this proposal had its chance.
+            let timeout_ms = self.settings.election_timeout_ms_max * 2;
+            leading.sessions.watch(session, timeout_ms, self.now.monotonic_ms);
+        }
+        self.turn_into_transaction(Source::Leader, Request::ExpireSession { session });
+    }
+
+    /// Puts on record which data directory each member runs on, so that an emptied disk under an
+    /// old id is noticed.
+    pub(crate) fn record_incarnations(&mut self) {
+        let mut seen: alloc::vec::Vec<_> = self
+            .peers
+            .iter()
+            .map(|(server, peer)| (*server, peer.incarnation))
+            .collect();
+        seen.push((self.settings.identity.server, self.settings.identity.incarnation));
+        for (server, incarnation) in seen {
+            self.record_incarnation(server, incarnation);
+        }
+    }
+
+    /// As [`Replica::record_incarnations`], of one member.
+    pub(crate) fn record_incarnation(
+        &mut self,
+        server: quorate_types::ServerId,
+        incarnation: quorate_types::Incarnation,
+    ) {
+        let ready = self.leading.as_ref().is_some_and(|leading| leading.ready);
+        if ready && self.machine.member(server).is_none() {
+            let request = Request::RecordMember { server, incarnation };
+            self.turn_into_transaction(Source::Leader, request);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Reads and queries: answered from applied state, as fresh as asked for.
+//!
+//! Comes in: reads in the lines of connections. Goes out: outcomes. Invariant: a linearizable read
+//! sees at least everything committed when it came: it waits for a barrier that began after it
+//! came. One barrier serves all reads that wait when it begins.
+
+use crate::Replica;
+use crate::connection::SlotBody;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use quorate_machine::RecipeExecutor;
+use quorate_raft::{Index, ReadId, ReadRefusal};
+use quorate_types::request::WatchMode;
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, ZnodePath};
+
+/// Who waits for a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadWaiter {
+    /// A read in a connection's line.
+    Slot { connection: u64, sequence: u64 },
+    /// The leader, before it expires sessions.
+    Expiry,
+}
+
+/// Barriers under way and who waits for the next.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReadBarriers {
+    next_id: u64,
+    under_way: Option<(ReadId, Vec<ReadWaiter>)>,
+    waiting: Vec<ReadWaiter>,
+    /// No new barrier before this, after one was refused.
+    retry_at_ms: u64,
+    /// Lines whose head waits until this index is applied.
+    until_applied: BTreeSet<(Index, u64)>,
+}
+
+impl ReadBarriers {
+    pub(crate) fn wait_until_applied(&mut self, index: Index, connection: u64) {
+        self.until_applied.insert((index, connection));
+    }
+
+    fn pop_applied(&mut self, applied: Index) -> Option<u64> {
+        let first = *self.until_applied.first().filter(|(index, _)| *index <= applied)?;
+        self.until_applied.remove(&first);
+        Some(first.1)
+    }
+}
+
+impl<E: RecipeExecutor> Replica<E> {
+    pub(crate) fn wait_for_barrier(&mut self, waiter: ReadWaiter) {
+        self.barriers.waiting.push(waiter);
+    }
+
+    /// Begins the next barrier if one is wanted and none is under way.
+    pub(crate) fn advance_reads(&mut self) -> bool {
+        let idle = self.barriers.under_way.is_none() && !self.barriers.waiting.is_empty();
+        let early = self.now.monotonic_ms < self.barriers.retry_at_ms;
+        if !idle || early || self.raft.leader().is_none() {
+            return false;
+        }
+        let id = ReadId(self.barriers.next_id);
+        self.barriers.next_id += 1;
+        let waiters = core::mem::take(&mut self.barriers.waiting);
+        self.barriers.under_way = Some((id, waiters));
+        self.raft.read_barrier(self.now.monotonic_ms, id);
+        true
+    }
+
+    pub(crate) fn on_barrier(&mut self, id: ReadId, result: Result<Index, ReadRefusal>) {
+        let Some((_, waiters)) = self.barriers.under_way.take_if(|(known, _)| *known == id) else {
+            return;
+        };
+        match result {
+            Ok(index) => {
+                for waiter in waiters {
+                    self.on_barrier_passed(waiter, index);
+                }
+            }
+            Err(_) => {
+                let again = self.settings.heartbeat_interval_ms;
+                self.barriers.retry_at_ms = self.now.monotonic_ms + again;
+                self.barriers.waiting.splice(0..0, waiters);
+            }
+        }
+    }
+
+    fn on_barrier_passed(&mut self, waiter: ReadWaiter, index: Index) {
+        match waiter {
+            ReadWaiter::Expiry => self.expire_sessions(),
+            ReadWaiter::Slot { connection, sequence } => {
+                let Some(known) = self.connections.get_mut(&connection) else { return };
+                let Some(slot) = known.slot_mut(sequence) else { return };
+                if let SlotBody::Read { from, .. } = &mut slot.body {
+                    *from = Some(index);
+                    self.advance_line(connection);
+                }
+            }
+        }
+    }
+
+    /// Entries were applied: lines that waited for them go on.
+    pub(crate) fn advance_applied_lines(&mut self) {
+        while let Some(connection) = self.barriers.pop_applied(self.applied) {
+            self.advance_line(connection);
+        }
+    }
+
+    /// Answers a read from applied state and leaves its watch.
+    pub(crate) fn read(&mut self, connection: u64, operation: &Operation) -> Outcome {
+        let Some(known) = self.connections.get(&connection) else {
+            return Err(Refusal::new(ErrorCode::SessionMoved, "the connection is gone"));
+        };
+        let identity = known.identity.clone();
+        match operation {
+            Operation::Status => Ok(Reply::Status(self.status())),
+            Operation::AddWatch { path, mode } => {
+                self.leave_watch(connection, path, *mode);
+                Ok(Reply::Done)
+            }
+            Operation::RemoveWatches { path } => {
+                self.watches.remove(connection, path);
+                Ok(Reply::Done)
+            }
+            Operation::ListRecipes => self.list_recipes(),
+            Operation::Call { object, operation, arguments } => {
+                let session = known.session();
+                self.query(session, object, operation, arguments)
+            }
+            other => {
+                let outcome = self.machine.read(&identity, other);
+                self.leave_read_watch(connection, other, &outcome);
+                outcome
+            }
+        }
+    }
+
+    fn query(
+        &mut self,
+        session: Option<quorate_types::SessionId>,
+        object: &ZnodePath,
+        operation: &str,
+        arguments: &[u8],
+    ) -> Outcome {
+        let call = quorate_machine::QueryCall {
+            session: session.unwrap_or_default(),
+            object,
+            operation,
+            arguments,
+        };
+        self.machine.query(&mut self.executor, &call)
+    }
+
+    /// ZooKeeper's rule: `exists` leaves its watch whether or not the znode is there, the others
+    /// only if it is.
+    fn leave_read_watch(&mut self, connection: u64, operation: &Operation, outcome: &Outcome) {
+        match operation {
+            Operation::Exists { path, watch: true } => {
+                self.leave_watch(connection, path, WatchMode::OneShotData);
+            }
+            Operation::Get { path, watch: true } if outcome.is_ok() => {
+                self.leave_watch(connection, path, WatchMode::OneShotData);
+            }
+            Operation::Children { path, watch: true, .. } if outcome.is_ok() => {
+                self.leave_watch(connection, path, WatchMode::OneShotChildren);
+            }
+            _ => {}
+        }
+    }
+
+    fn leave_watch(&mut self, connection: u64, path: &ZnodePath, mode: WatchMode) {
+        self.watches.add(connection, path.clone(), mode);
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.watches += 1;
+        }
+    }
+}

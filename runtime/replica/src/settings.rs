@@ -1,0 +1,62 @@
+//! What a replica is told at start and never changes.
+//!
+//! Comes in: the server's checked configuration. Invariant: nothing here changes what a committed
+//! transaction does; that is all in the log.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use quorate_storage::ServerIdentity;
+use quorate_types::ServerId;
+use quorate_types::limits::Limits;
+
+/// Which recipe calls a follower runs again to compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// None.
+    Off,
+    /// One in 64.
+    #[default]
+    Sample,
+    /// All.
+    All,
+}
+
+/// Where a member is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberAddress {
+    /// Host and port for peers.
+    pub peer: String,
+    /// Host and port for native clients.
+    pub native: String,
+}
+
+/// What a replica is told at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which server of which cluster. The incarnation counts only when the disk is empty; else
+    /// the one on disk does.
+    pub identity: ServerIdentity,
+    /// The members of a new cluster, and where they are.
+    pub members: BTreeMap<ServerId, MemberAddress>,
+    /// Seed of every random choice of this replica.
+    pub seed: u64,
+    /// Shortest time without a leader before an election.
+    pub election_timeout_ms_min: u64,
+    /// Longest time without a leader before an election.
+    pub election_timeout_ms_max: u64,
+    /// Time between the leader's heartbeats.
+    pub heartbeat_interval_ms: u64,
+    /// Which calls to compare.
+    pub verify: Verify,
+    /// Every other bound.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// How long clients stay connected while no leader is known: long enough for an election or
+    /// two, short enough that they find a server on the right side of a partition.
+    #[must_use]
+    pub fn leaderless_ms_max(&self) -> u64 {
+        self.election_timeout_ms_max * 6
+    }
+}

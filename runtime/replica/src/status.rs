@@ -1,0 +1,81 @@
+//! How this server sees the cluster, for people and tools.
+//!
+//! Comes in: nothing. Goes out: a status, the catalogue with what is compiled here. Must never
+//! change anything.
+
+use crate::Replica;
+use crate::{replica_of, server_of};
+use alloc::string::String;
+use alloc::vec::Vec;
+use quorate_machine::{ComponentStatus, Identity, RecipeExecutor};
+use quorate_raft::{ReplicaId, Role};
+use quorate_types::request::{MemberStatus, ServerStatus};
+use quorate_types::{Operation, Outcome, Reply, ServerId, Zxid};
+
+impl<E: RecipeExecutor> Replica<E> {
+    /// How this server sees the cluster.
+    #[must_use]
+    pub fn status(&self) -> ServerStatus {
+        let counts = self.machine.counts();
+        ServerStatus {
+            server: self.settings.identity.server,
+            role: String::from(self.role_name()),
+            term: self.raft.term().0,
+            leader: self.leader(),
+            applied: self.applied(),
+            committed: Zxid(self.raft.committed().0),
+            digest: self.machine.digest(),
+            znodes: counts.znodes,
+            sessions: counts.sessions,
+            watches: u64::try_from(self.watches.count()).unwrap_or(u64::MAX),
+            tickets: counts.tickets,
+            connections: u32::try_from(self.connections.len()).unwrap_or(u32::MAX),
+            members: self.member_statuses(),
+            alarms: self.alarm_texts(),
+        }
+    }
+
+    fn role_name(&self) -> &'static str {
+        match (self.raft.is_refetching(), self.raft.role()) {
+            (true, _) => "refetching",
+            (false, Role::Leader) => "leader",
+            (false, Role::Follower) => "follower",
+            (false, Role::PreCandidate | Role::Candidate) => "candidate",
+            (false, Role::Learner) => "learner",
+        }
+    }
+
+    fn member_statuses(&self) -> Vec<MemberStatus> {
+        let membership = self.raft.membership();
+        let mut all: Vec<ReplicaId> = membership.voters.iter().copied().collect();
+        all.extend(membership.voters_outgoing.iter().copied());
+        all.extend(membership.learners.iter().copied());
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().map(|id| self.member_status(server_of(id))).collect()
+    }
+
+    fn member_status(&self, server: ServerId) -> MemberStatus {
+        let id = replica_of(server);
+        let address = self.settings.members.get(&server);
+        MemberStatus {
+            server,
+            voter: self.raft.membership().voters.contains(&id),
+            peer_address: address.map_or(String::new(), |known| known.peer.clone()),
+            native_address: address.map_or(String::new(), |known| known.native.clone()),
+            connected: server == self.settings.identity.server || self.peers.contains_key(&server),
+            matched: self.raft.matched(id).map(|index| index.0),
+        }
+    }
+
+    /// The catalogue, with what is compiled on this server.
+    pub(crate) fn list_recipes(&self) -> Outcome {
+        let outcome = self.machine.read(&Identity::server(), &Operation::ListRecipes)?;
+        let Reply::Recipes(mut recipes) = outcome else { return Ok(outcome) };
+        for recipe in &mut recipes {
+            let status = self.executor.status(&recipe.digest);
+            recipe.ready = matches!(status, ComponentStatus::Ready(_));
+        }
+        Ok(Reply::Recipes(recipes))
+    }
+}
