@@ -1,0 +1,52 @@
+//! Storms: clusters of 3 and 5 replicas under random faults. `SEEDS=n` runs n seeds per size
+//! instead of the usual number, `SEED=n` runs that one. A failure names its seed.
+
+use std::env;
+use std::time::Instant;
+
+use quorate_scenarios::storm::{self, Summary};
+
+/// Virtual time with faults, per seed.
+const STORM_MS: u64 = 4_000;
+const SEEDS_USUAL: u64 = 300;
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
+fn run_seeds(voters: u64) {
+    let begun = Instant::now();
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(SEEDS_USUAL),
+    };
+    let mut total = Summary::default();
+    let mut failures = Vec::new();
+    for seed in seeds.clone() {
+        match storm::run(seed, voters, STORM_MS) {
+            Ok(summary) => total.add(&summary),
+            Err(message) => failures.push(format!("SEED={seed}: {message}")),
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    eprintln!("{voters} voters, {} seeds, {seconds:.1} s: {total:?}", seeds.count());
+    let shown = failures.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} of the seeds fail:\n{shown}", failures.len());
+}
+
+#[test]
+fn three_replicas_stay_safe_in_any_storm_and_recover_after_it() {
+    run_seeds(3);
+}
+
+#[test]
+fn five_replicas_stay_safe_in_any_storm_and_recover_after_it() {
+    run_seeds(5);
+}
+
+#[test]
+fn a_seed_is_a_whole_run() {
+    let first = storm::run(7, 3, STORM_MS);
+    assert_eq!(first.is_ok(), storm::run(7, 3, STORM_MS).is_ok());
+    assert_eq!(format!("{first:?}"), format!("{:?}", storm::run(7, 3, STORM_MS)));
+}
