@@ -26,12 +26,13 @@ impl<E: RecipeExecutor> Replica<E> {
         let (level, operation) = request;
         let limits = self.settings.limits;
         let reads = self.is_read(&operation);
+        let watches = self.watches.count_of(connection);
         let Some(known) = self.connections.get_mut(&connection) else { return };
         if known.slot_mut(sequence).is_some() {
             return;
         }
         let checked = check_line(known.line.len(), &limits)
-            .and_then(|()| check_watches(known.watches, &operation, &limits))
+            .and_then(|()| check_watches(watches, &operation, &limits))
             .and_then(|()| check_operation(&operation, &limits));
         let body = match (checked, reads) {
             (Err(refusal), _) => {
@@ -109,7 +110,7 @@ fn check_line(length: usize, limits: &Limits) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::Overloaded, text))
 }
 
-fn check_watches(held: u32, operation: &Operation, limits: &Limits) -> Result<(), Refusal> {
+fn check_watches(held: usize, operation: &Operation, limits: &Limits) -> Result<(), Refusal> {
     let wants = matches!(
         operation,
         Operation::AddWatch { .. }
@@ -117,7 +118,7 @@ fn check_watches(held: u32, operation: &Operation, limits: &Limits) -> Result<()
             | Operation::Exists { watch: true, .. }
             | Operation::Children { watch: true, .. }
     );
-    if !wants || held < limits.connection_watches_max {
+    if !wants || held < to_usize(limits.connection_watches_max) {
         return Ok(());
     }
     let text =

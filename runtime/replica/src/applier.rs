@@ -9,6 +9,7 @@ use crate::boundary::Action;
 use crate::settings::Verify;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use quorate_machine::{Applied, RecipeExecutor, Transaction, Verdict};
 use quorate_raft::{Entry, EntryKind, Index};
 use quorate_types::{ComponentDigest, Zxid};
@@ -31,7 +32,7 @@ impl<E: RecipeExecutor> Replica<E> {
 
     fn apply_entry(&mut self, entry: &Entry) {
         match entry.kind {
-            EntryKind::Empty | EntryKind::Membership => {}
+            EntryKind::Empty | EntryKind::Membership => self.machine.advance(Zxid(entry.index.0)),
             EntryKind::Command => self.apply_command(entry),
         }
     }
@@ -102,8 +103,7 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// Every component of the catalogue: after a start, or when the whole state was replaced.
     pub(crate) fn compile_all_components(&mut self) {
-        let all: alloc::vec::Vec<ComponentDigest> = self.machine.components().collect();
-        for digest in all {
+        for digest in self.machine.components() {
             self.compile_component(digest);
         }
     }
@@ -120,18 +120,23 @@ impl<E: RecipeExecutor> Replica<E> {
         }
         match self.machine.verify(&mut self.executor, zxid, transaction) {
             Verdict::NotACall | Verdict::Agrees | Verdict::NotReady => {}
-            Verdict::Differs { mount, detail } => self.raise_alarm(
-                format!("nondeterministic {mount}"),
-                format!(
-                    "the recipe mounted at {mount} gave other changes here than on the leader in \
-                     transaction {zxid}: {detail}. The logged changes count; replace the recipe"
-                ),
-            ),
+            Verdict::Differs { logged, computed } => self.on_call_differs(zxid, &logged, &computed),
         }
     }
 
-    /// Alarms of the mounts, for the status.
-    pub(crate) fn alarm_texts(&self) -> alloc::vec::Vec<String> {
-        self.alarms.values().cloned().collect()
+    fn on_call_differs(&mut self, zxid: Zxid, logged: &str, computed: &str) {
+        let text = format!(
+            "a recipe call gave other changes here than on the leader in transaction {zxid}: logged \
+             {logged}, computed {computed}. The logged ones count; replace the recipe"
+        );
+        self.raise_alarm(String::from("nondeterministic recipe"), text);
+    }
+
+    /// What is wrong, for the status.
+    pub(crate) fn alarm_texts(&self) -> Vec<String> {
+        let suspended = self.machine.suspended_mounts().into_iter().map(|(mount, reason)| {
+            format!("the recipe mounted at {mount} is suspended: {reason}")
+        });
+        self.alarms.values().cloned().chain(suspended).collect()
     }
 }

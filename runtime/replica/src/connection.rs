@@ -51,7 +51,6 @@ pub(crate) struct Connection {
     entropy: [u8; 16],
     pub(crate) state: ConnectionState,
     pub(crate) line: VecDeque<Slot>,
-    pub(crate) watches: u32,
 }
 
 impl Connection {
@@ -81,7 +80,6 @@ impl<E: RecipeExecutor> Replica<E> {
             entropy,
             state: ConnectionState::Opened,
             line: VecDeque::new(),
-            watches: 0,
         };
         let before = self.connections.insert(connection, opened);
         assert!(before.is_none(), "connection {connection} was opened twice");

@@ -32,7 +32,16 @@ pub(crate) enum DiskPurpose {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DiskQueue {
     next_batch: u64,
-    under_way: VecDeque<(u64, DiskPurpose)>,
+    under_way: VecDeque<DiskBatch>,
+}
+
+/// One batch on its way.
+#[derive(Clone, Debug)]
+struct DiskBatch {
+    batch: u64,
+    /// The newest batch of the log that it makes durable.
+    log_sequence: u64,
+    purpose: DiskPurpose,
 }
 
 impl<E: RecipeExecutor> Replica<E> {
@@ -41,7 +50,7 @@ impl<E: RecipeExecutor> Replica<E> {
         let mut moved = false;
         loop {
             let output = self.raft.take_output();
-            if output.is_empty() {
+            if output == Output::default() {
                 return moved;
             }
             moved = true;
@@ -91,25 +100,36 @@ impl<E: RecipeExecutor> Replica<E> {
     pub(crate) fn perform(&mut self, operations: Vec<DiskOperation>, purpose: DiskPurpose) {
         let batch = self.disk.next_batch;
         self.disk.next_batch += 1;
-        self.disk.under_way.push_back((batch, purpose));
+        let log_sequence = self.log.newest_sequence();
+        self.disk.under_way.push_back(DiskBatch { batch, log_sequence, purpose });
         self.actions.push_back(Action::Disk { batch, operations });
     }
 
     pub(crate) fn on_disk_done(&mut self, done: u64) {
-        let (batch, purpose) =
+        let DiskBatch { batch, log_sequence, purpose } =
             self.disk.under_way.pop_front().expect("a batch is done that was never begun");
         assert!(batch == done, "batch {done} is done before batch {batch}");
+        self.log.durable(log_sequence);
         match purpose {
-            DiskPurpose::Consensus(sequence) => {
-                self.log.durable();
-                self.raft.durable(sequence);
-            }
-            DiskPurpose::SnapshotMarked(mark) => {
-                self.log.durable();
-                self.on_snapshot_marked(mark);
-            }
+            DiskPurpose::Consensus(sequence) => self.raft.durable(sequence),
+            DiskPurpose::SnapshotMarked(mark) => self.on_snapshot_marked(mark),
             DiskPurpose::SnapshotReceived => self.on_snapshot_received(),
             DiskPurpose::Upkeep => {}
+        }
+    }
+
+    /// While the disk has nothing to do: let the newest frame be vouched for, make the next segment
+    /// ready.
+    pub(crate) fn tend_idle_log(&mut self) {
+        if !self.disk.under_way.is_empty() {
+            return;
+        }
+        let mut operations = self.log.vouch();
+        if operations.is_empty() {
+            operations = self.log.prepare_spare();
+        }
+        if !operations.is_empty() {
+            self.perform(operations, DiskPurpose::Upkeep);
         }
     }
 

@@ -176,15 +176,6 @@ impl<E: RecipeExecutor> Replica<E> {
         }
     }
 
-    /// The server asked is not the leader: the request waits for the next one.
-    pub(crate) fn on_forward_lost(&mut self, id: u64) {
-        if let Some(submission) = self.submissions.waiting.get_mut(&id) {
-            // Given again when a leader of another term is known; the one asked has said no.
-            let term = self.raft.term();
-            submission.given = submission.given.filter(|(_, given_term)| *given_term == term);
-        }
-    }
-
     /// The leader answered without a log entry. The client is told once the state that the answer
     /// was computed from is applied here too, so that it never sees an older one afterwards.
     pub(crate) fn on_forward_answer(&mut self, id: u64, after: Zxid, outcome: Outcome) {

@@ -67,13 +67,16 @@ pub(crate) struct Leading {
 }
 
 impl Leading {
-    pub(crate) fn begin(term: Term, ready_from: Index, now: Now) -> Leading {
+    /// `record_calls`: whether followers run calls again to compare.
+    pub(crate) fn begin(term: Term, ready_from: Index, now: Now, record_calls: bool) -> Leading {
+        let mut outstanding = Outstanding::new();
+        outstanding.set_record_calls(record_calls);
         Leading {
             term,
             ready_from,
             ready: false,
             time: LeaderTime::begin(0, now),
-            outstanding: Outstanding::new(),
+            outstanding,
             sessions: SessionClock::default(),
             queue: VecDeque::new(),
             held: VecDeque::new(),
@@ -85,8 +88,8 @@ impl Leading {
     pub(crate) fn become_ready(&mut self, machine: &Machine, now: Now) {
         self.ready = true;
         self.time = LeaderTime::begin(machine.time_ms(), now);
-        for (session, timeout_ms) in machine.session_timeouts() {
-            self.sessions.watch(session, u64::from(timeout_ms), now.monotonic_ms);
+        for known in machine.sessions() {
+            self.sessions.watch(known.session, u64::from(known.timeout_ms), now.monotonic_ms);
         }
     }
 

@@ -196,7 +196,9 @@ impl<E: RecipeExecutor> Replica<E> {
         if self.raft.leader().is_some() {
             self.leader_seen_ms = self.now.monotonic_ms;
         }
-        self.send_touches();
+        if self.send_touches() {
+            self.tend_idle_log();
+        }
         self.check_leaderless();
     }
 

@@ -112,24 +112,21 @@ impl<E: RecipeExecutor> Replica<E> {
         }
     }
 
-    /// Tells the leader who was heard of, once per heartbeat interval.
-    pub(crate) fn send_touches(&mut self) {
+    /// Tells the leader who was heard of, once per heartbeat interval. True: the interval is over.
+    pub(crate) fn send_touches(&mut self) -> bool {
         let now_ms = self.now.monotonic_ms;
-        let due = now_ms >= self.touches_sent_ms + self.settings.heartbeat_interval_ms;
-        let Some(leader) = self.leader().filter(|_| due) else {
-            if due {
-                self.touches_sent_ms = now_ms;
-            }
-            return;
-        };
+        if now_ms < self.touches_sent_ms + self.settings.heartbeat_interval_ms {
+            return false;
+        }
         self.touches_sent_ms = now_ms;
+        let Some(leader) = self.leader() else { return true };
         let sessions: Vec<SessionId> = core::mem::take(&mut self.touched).into_iter().collect();
-        if sessions.is_empty() {
-        } else if leader == self.settings.identity.server {
+        if leader == self.settings.identity.server {
             self.on_touches(&sessions);
-        } else {
+        } else if !sessions.is_empty() {
             let frame = PeerFrame::Touch { sessions };
             self.actions.push_back(Action::SendPeer { peer: leader, frame });
         }
+        true
     }
 }

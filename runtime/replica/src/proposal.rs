@@ -8,13 +8,16 @@
 use crate::Replica;
 use crate::boundary::Action;
 use crate::forward::Source;
-use crate::leading::HeldAnswer;
+use crate::leading::{HeldAnswer, Leading};
 use crate::read::ReadWaiter;
+use crate::settings::Verify;
 use alloc::sync::Arc;
 use alloc::vec;
 use quorate_machine::{Prepared, RecipeExecutor, Request, Stamp, Transaction};
 use quorate_raft::Role;
-use quorate_types::{ErrorCode, Outcome, Refusal, Reply, SessionId, Zxid};
+use quorate_types::{
+    ErrorCode, Incarnation, Outcome, Refusal, Reply, ServerId, SessionId, Zxid,
+};
 use quorate_wire::peer::PeerFrame;
 
 /// Transactions of due timers made in one go; the rest waits for the next round, so that clients'
@@ -63,7 +66,8 @@ impl<E: RecipeExecutor> Replica<E> {
         }
         if leads && self.leading.is_none() {
             let ready_from = self.raft.term_start();
-            self.leading = Some(crate::leading::Leading::begin(term, ready_from, self.now));
+            let record_calls = self.settings.verify != Verify::Off;
+            self.leading = Some(Leading::begin(term, ready_from, self.now, record_calls));
             self.give_all_to_leader(false);
         }
     }
@@ -205,8 +209,8 @@ impl<E: RecipeExecutor> Replica<E> {
     /// As [`Replica::record_incarnations`], of one member.
     pub(crate) fn record_incarnation(
         &mut self,
-        server: quorate_types::ServerId,
-        incarnation: quorate_types::Incarnation,
+        server: ServerId,
+        incarnation: Incarnation,
     ) {
         let ready = self.leading.as_ref().is_some_and(|leading| leading.ready);
         if ready && self.machine.member(server).is_none() {

@@ -8,7 +8,7 @@ use crate::Replica;
 use crate::connection::SlotBody;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use quorate_machine::RecipeExecutor;
+use quorate_machine::{RecipeCall, RecipeExecutor};
 use quorate_raft::{Index, ReadId, ReadRefusal};
 use quorate_types::request::WatchMode;
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, ZnodePath};
@@ -123,8 +123,10 @@ impl<E: RecipeExecutor> Replica<E> {
             }
             Operation::ListRecipes => self.list_recipes(),
             Operation::Call { object, operation, arguments } => {
-                let session = known.session();
-                self.query(session, object, operation, arguments)
+                let session = known.session().unwrap_or_default();
+                let identity = &identity;
+                let call = RecipeCall { object, operation, arguments, session, identity };
+                self.machine.query(&mut self.executor, call)
             }
             other => {
                 let outcome = self.machine.read(&identity, other);
@@ -132,22 +134,6 @@ impl<E: RecipeExecutor> Replica<E> {
                 outcome
             }
         }
-    }
-
-    fn query(
-        &mut self,
-        session: Option<quorate_types::SessionId>,
-        object: &ZnodePath,
-        operation: &str,
-        arguments: &[u8],
-    ) -> Outcome {
-        let call = quorate_machine::QueryCall {
-            session: session.unwrap_or_default(),
-            object,
-            operation,
-            arguments,
-        };
-        self.machine.query(&mut self.executor, &call)
     }
 
     /// ZooKeeper's rule: `exists` leaves its watch whether or not the znode is there, the others
@@ -169,8 +155,5 @@ impl<E: RecipeExecutor> Replica<E> {
 
     fn leave_watch(&mut self, connection: u64, path: &ZnodePath, mode: WatchMode) {
         self.watches.add(connection, path.clone(), mode);
-        if let Some(known) = self.connections.get_mut(&connection) {
-            known.watches += 1;
-        }
     }
 }

@@ -137,7 +137,7 @@ fn first_membership(settings: &Settings) -> Membership {
 fn create(settings: &Settings) -> Ground {
     let membership = first_membership(settings);
     let (log, operations) =
-        Log::create(log_settings(settings), settings.identity.clone(), &membership);
+        Log::create(log_settings(settings), settings.identity, &membership);
     let snapshot = SnapshotMark { index: Index(0), term: Term(0), membership };
     let start = Start {
         hard_state: HardState::default(),
@@ -155,7 +155,7 @@ fn recover(
     let recovered =
         Log::recover(log_settings(settings), files).map_err(StartError::Recovery)?;
     check_identity(settings, &recovered)?;
-    settings.identity = recovered.identity.clone();
+    settings.identity = recovered.identity;
     let alarm = recovered.damage.as_ref().map(|damage| {
         format!(
             "the log is damaged: {damage}. This server refetches the entries from its peers and \

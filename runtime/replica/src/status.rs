@@ -8,7 +8,7 @@ use crate::{replica_of, server_of};
 use alloc::string::String;
 use alloc::vec::Vec;
 use quorate_machine::{ComponentStatus, Identity, RecipeExecutor};
-use quorate_raft::{ReplicaId, Role};
+use quorate_raft::Role;
 use quorate_types::request::{MemberStatus, ServerStatus};
 use quorate_types::{Operation, Outcome, Reply, ServerId, Zxid};
 
@@ -16,7 +16,6 @@ impl<E: RecipeExecutor> Replica<E> {
     /// How this server sees the cluster.
     #[must_use]
     pub fn status(&self) -> ServerStatus {
-        let counts = self.machine.counts();
         ServerStatus {
             server: self.settings.identity.server,
             role: String::from(self.role_name()),
@@ -25,10 +24,10 @@ impl<E: RecipeExecutor> Replica<E> {
             applied: self.applied(),
             committed: Zxid(self.raft.committed().0),
             digest: self.machine.digest(),
-            znodes: counts.znodes,
-            sessions: counts.sessions,
+            znodes: self.machine.znode_count(),
+            sessions: self.machine.session_count(),
             watches: u64::try_from(self.watches.count()).unwrap_or(u64::MAX),
-            tickets: counts.tickets,
+            tickets: self.machine.ticket_count(),
             connections: u32::try_from(self.connections.len()).unwrap_or(u32::MAX),
             members: self.member_statuses(),
             alarms: self.alarm_texts(),
@@ -46,13 +45,8 @@ impl<E: RecipeExecutor> Replica<E> {
     }
 
     fn member_statuses(&self) -> Vec<MemberStatus> {
-        let membership = self.raft.membership();
-        let mut all: Vec<ReplicaId> = membership.voters.iter().copied().collect();
-        all.extend(membership.voters_outgoing.iter().copied());
-        all.extend(membership.learners.iter().copied());
-        all.sort_unstable();
-        all.dedup();
-        all.into_iter().map(|id| self.member_status(server_of(id))).collect()
+        let members = self.raft.membership().members();
+        members.into_iter().map(|id| self.member_status(server_of(id))).collect()
     }
 
     fn member_status(&self, server: ServerId) -> MemberStatus {
@@ -60,17 +54,17 @@ impl<E: RecipeExecutor> Replica<E> {
         let address = self.settings.members.get(&server);
         MemberStatus {
             server,
-            voter: self.raft.membership().voters.contains(&id),
+            voter: self.raft.membership().is_voter(id),
             peer_address: address.map_or(String::new(), |known| known.peer.clone()),
             native_address: address.map_or(String::new(), |known| known.native.clone()),
             connected: server == self.settings.identity.server || self.peers.contains_key(&server),
-            matched: self.raft.matched(id).map(|index| index.0),
+            matched: self.raft.progress(id).map(|known| known.matched.0),
         }
     }
 
     /// The catalogue, with what is compiled on this server.
     pub(crate) fn list_recipes(&self) -> Outcome {
-        let outcome = self.machine.read(&Identity::server(), &Operation::ListRecipes)?;
+        let outcome = self.machine.read(&Identity::named("this server"), &Operation::ListRecipes)?;
         let Reply::Recipes(mut recipes) = outcome else { return Ok(outcome) };
         for recipe in &mut recipes {
             let status = self.executor.status(&recipe.digest);
