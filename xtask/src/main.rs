@@ -1,2 +1,77 @@
-//! To be written.
-fn main() {}
+//! `cargo xtask`: everything a contributor or a build server does with this workspace.
+//!
+//! Comes in: the command line. Goes out: built recipes, test runs, lints; messages to the standard
+//! error, results to the standard output.
+//! Invariant: a command that fails says what to do next and ends with status 1.
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+mod checks;
+mod demo;
+mod recipes;
+mod wasm_toolchain;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests and checks this workspace.")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: XtaskCommand,
+}
+
+#[derive(Subcommand)]
+enum XtaskCommand {
+    /// Find, or install, a Rust that compiles recipes. Example: cargo xtask wasm-toolchain install
+    WasmToolchain {
+        /// What to do.
+        #[arg(value_enum, default_value_t = wasm_toolchain::Action::Check)]
+        action: wasm_toolchain::Action,
+    },
+    /// Build the standard recipes into target/recipes. Example: cargo xtask recipes
+    Recipes {
+        /// Only these, by folder name under plugins/; all if none is named.
+        names: Vec<String>,
+    },
+    /// Build the recipes, then run every test. Example: cargo xtask test -- raft
+    Test {
+        /// Passed on to the test runner.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Check formatting, lints and documentation. Example: cargo xtask lint
+    Lint,
+    /// What the build server runs: lint, then test. Example: cargo xtask ci
+    Ci,
+    /// A tour of a running cluster. Example: cargo xtask demo
+    Demo,
+}
+
+fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    let done = match command_line.command {
+        XtaskCommand::WasmToolchain { action } => wasm_toolchain::run(action),
+        XtaskCommand::Recipes { names } => recipes::run(&names),
+        XtaskCommand::Test { arguments } => checks::test(&arguments),
+        XtaskCommand::Lint => checks::lint(),
+        XtaskCommand::Ci => checks::lint().and_then(|()| checks::test(&[])),
+        XtaskCommand::Demo => demo::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace this program was built in.
+fn workspace_folder() -> PathBuf {
+    let own_folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own_folder.parent().map_or(own_folder.clone(), PathBuf::from)
+}
+
+fn say(message: &str) {
+    eprintln!("xtask: {message}");
+}
