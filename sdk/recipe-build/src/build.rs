@@ -90,10 +90,8 @@ struct Project {
 impl Project {
     fn read(request: &BuildRequest, toolchain: &Toolchain) -> Result<Project, BuildError> {
         let manifest = request.folder.join("Cargo.toml");
-        let not_a_recipe = |problem: String| BuildError::NotARecipe {
-            folder: request.folder.clone(),
-            problem,
-        };
+        let not_a_recipe =
+            |problem: String| BuildError::NotARecipe { folder: request.folder.clone(), problem };
         if !manifest.is_file() {
             let problem = "there is no Cargo.toml here; `quorate recipe new NAME` makes a crate";
             return Err(not_a_recipe(problem.into()));
@@ -144,9 +142,8 @@ impl Project {
         if let Some(folder) = toolchain.source_folder() {
             pairs.push((folder, "/rust".into()));
         }
-        let flag = |(from, to): &(PathBuf, String)| {
-            format!("--remap-path-prefix={}={to}", from.display())
-        };
+        let flag =
+            |(from, to): &(PathBuf, String)| format!("--remap-path-prefix={}={to}", from.display());
         pairs.iter().map(flag).collect::<Vec<_>>().join("\x1f")
     }
 }

@@ -49,7 +49,9 @@ fn encode(module: &[u8]) -> Result<Vec<u8>, BuildError> {
         .validate(true)
         .module(module)
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| invalid("the module does not fit the recipe contract", format!("{error:#}")))
+        .map_err(|error| {
+            invalid("the module does not fit the recipe contract", format!("{error:#}"))
+        })
 }
 
 fn foreign(import: &str) -> BuildError {

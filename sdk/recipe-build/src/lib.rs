@@ -11,7 +11,7 @@ mod toolchain;
 
 pub use build::{BuildRequest, BuiltRecipe, build};
 pub use component::{CONTRACT, component_from, digest_hex};
-pub use toolchain::{DEBIAN_PACKAGES, TARGET, Toolchain, TOOLCHAIN_VARIABLE, find, install};
+pub use toolchain::{DEBIAN_PACKAGES, TARGET, TOOLCHAIN_VARIABLE, Toolchain, find, install};
 
 use std::path::PathBuf;
 

@@ -13,8 +13,7 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 /// The environment variable that decides between the two ways.
 pub const TOOLCHAIN_VARIABLE: &str = "QUORATE_WASM_TOOLCHAIN";
 /// Debian's compiler with the sources of std, from which std is built for the target.
-pub const DEBIAN_PACKAGES: [&str; 4] =
-    ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm"];
+pub const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm"];
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";

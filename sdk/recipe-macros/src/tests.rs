@@ -1,0 +1,1 @@
+//! What the attribute writes and what it complains of.
