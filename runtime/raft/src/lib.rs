@@ -41,11 +41,19 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod election;
+mod log;
 mod membership;
+mod membership_change;
 mod message;
 mod output;
+mod progress;
+mod quorum;
 mod raft;
+mod read_index;
+mod replication;
 mod settings;
+mod transfer;
 mod types;
 
 pub use membership::{Membership, MembershipChange, MembershipError, MembershipStep};
@@ -54,7 +62,8 @@ pub use message::{
     ReadIndex, ReadIndexReply, TimeoutNow, Vote, VoteReply,
 };
 pub use output::{Output, ProposeRefusal, ReadRefusal, Violation, Write};
-pub use raft::{PeerStatus, Raft, ReplicationState};
+pub use progress::{PeerStatus, ReplicationState};
+pub use raft::Raft;
 pub use settings::Settings;
 pub use types::{
     Entry, EntryKind, HardState, Index, ReadId, ReplicaId, Role, SnapshotMark, Start, Term,

@@ -5,10 +5,12 @@
 //! message that promises something leaves only after the write it rests on is durable. Never
 //! repeats itself: each item is handed out once.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::message::Message;
+use crate::raft::Raft;
 use crate::types::{Entry, HardState, Index, ReadId, ReplicaId, SnapshotMark, Term, WriteSequence};
 
 /// Everything that came of the inputs since the last drain.
@@ -153,3 +155,154 @@ impl fmt::Display for Violation {
 }
 
 impl core::error::Error for Violation {}
+
+/// What is queued for the next drain.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outbox {
+    messages: Vec<(ReplicaId, Message)>,
+    held: Vec<Held>,
+    hard_state_dirty: bool,
+    /// The write that carries the present hard state, once handed out.
+    hard_state_sequence: WriteSequence,
+    pub(crate) refetched: bool,
+    pub(crate) installed: Option<SnapshotMark>,
+    pub(crate) reads: Vec<(ReadId, Result<Index, ReadRefusal>)>,
+    pub(crate) role_changed: bool,
+    pub(crate) snapshot_wanted: BTreeSet<ReplicaId>,
+    pub(crate) membership_changed: bool,
+}
+
+impl Outbox {
+    pub(crate) fn hard_state_changed(&mut self) {
+        self.hard_state_dirty = true;
+    }
+}
+
+/// A promise that waits for the write it rests on.
+#[derive(Clone, Debug)]
+struct Held {
+    after: WriteSequence,
+    promise: Promise,
+}
+
+#[derive(Clone, Debug)]
+enum Promise {
+    Send(ReplicaId, Message),
+    OwnVote,
+}
+
+impl Raft {
+    /// Queues a message that promises nothing.
+    pub(crate) fn send(&mut self, to: ReplicaId, message: Message) {
+        self.outbox.messages.push((to, message));
+    }
+
+    /// The write that makes the present term and vote durable.
+    fn hard_state_covered_by(&self) -> WriteSequence {
+        if self.outbox.hard_state_dirty {
+            self.log.next_sequence()
+        } else {
+            self.outbox.hard_state_sequence
+        }
+    }
+
+    /// Queues a message that rests on the present term and vote, and on the log up to `index`.
+    pub(crate) fn send_once_durable(&mut self, to: ReplicaId, message: Message, index: Index) {
+        let after = self.hard_state_covered_by().max(self.log.sequence_covering(index));
+        self.hold(after, Promise::Send(to, message));
+    }
+
+    /// Counts this replica's vote for itself once it is durable.
+    pub(crate) fn vote_for_itself_once_durable(&mut self) {
+        let after = self.hard_state_covered_by();
+        self.hold(after, Promise::OwnVote);
+    }
+
+    fn hold(&mut self, after: WriteSequence, promise: Promise) {
+        match promise {
+            Promise::Send(to, message) if after <= self.log.durable_sequence() => {
+                self.send(to, message);
+            }
+            promise => self.outbox.held.push(Held { after, promise }),
+        }
+    }
+
+    /// Forgets promises of an older term: nobody needs them any more.
+    pub(crate) fn drop_held(&mut self) {
+        self.outbox.held.clear();
+    }
+
+    /// Releases what rested on writes that are durable by now.
+    pub(crate) fn release_held(&mut self) {
+        let durable = self.log.durable_sequence();
+        let all = core::mem::take(&mut self.outbox.held);
+        let (released, waiting) = all.into_iter().partition(|held| held.after <= durable);
+        self.outbox.held = waiting;
+        let released: Vec<Held> = released;
+        for held in released {
+            match held.promise {
+                Promise::Send(to, message) => self.send(to, message),
+                Promise::OwnVote => self.count_own_vote(),
+            }
+        }
+    }
+
+    pub(crate) fn set_hard_state(&mut self, hard_state: HardState) {
+        assert!(hard_state.term >= self.hard_state.term, "term goes back");
+        if hard_state != self.hard_state {
+            self.hard_state = hard_state;
+            self.outbox.hard_state_changed();
+        }
+    }
+
+    /// Drains everything that came of the inputs so far. Appends and read rounds are made here, so
+    /// that one drain per batch of inputs makes one message per peer of them.
+    pub fn take_output(&mut self) -> Output {
+        self.start_reads();
+        self.feed_all();
+        let write = self.next_write();
+        let apply_to = self.next_apply();
+        Output {
+            write,
+            messages: core::mem::take(&mut self.outbox.messages),
+            apply_to,
+            installed: self.outbox.installed.take(),
+            reads: core::mem::take(&mut self.outbox.reads),
+            role_changed: core::mem::take(&mut self.outbox.role_changed),
+            snapshot_wanted: core::mem::take(&mut self.outbox.snapshot_wanted)
+                .into_iter()
+                .collect(),
+            membership_changed: core::mem::take(&mut self.outbox.membership_changed),
+        }
+    }
+
+    fn next_write(&mut self) -> Option<Write> {
+        let dirty = self.outbox.hard_state_dirty;
+        if !(dirty || self.outbox.refetched || self.log.has_unwritten()) {
+            return None;
+        }
+        let sequence = self.log.next_sequence();
+        let change = self.log.begin_write();
+        if dirty {
+            self.outbox.hard_state_dirty = false;
+            self.outbox.hard_state_sequence = sequence;
+        }
+        Some(Write {
+            sequence,
+            hard_state: dirty.then_some(self.hard_state),
+            installed: change.installed,
+            truncate_from: change.truncate_from,
+            entries: change.entries,
+            refetched: core::mem::take(&mut self.outbox.refetched),
+        })
+    }
+
+    fn next_apply(&mut self) -> Option<Index> {
+        let ready = self.committed.min(self.log.durable_index());
+        if self.log.is_installing() || ready <= self.apply_told {
+            return None;
+        }
+        self.apply_told = ready;
+        Some(ready)
+    }
+}
