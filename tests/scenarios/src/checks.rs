@@ -256,15 +256,16 @@ impl Checks {
                 outcome: AppendOutcome::Accepted { matched },
                 ..
             }) => {
-                let term = raft.term_at(*matched);
+                // While a snapshot is being installed memory does not know the terms before it.
+                let term = raft.term_at(*matched).or(self.committed_term(*matched));
                 let durable = *matched == Index(0)
-                    || term.map_or(*matched <= stepped.disk.snapshot.mark.index, |term| {
+                    || term.map_or(*matched <= stepped.disk.last_index(), |term| {
                         stepped.disk.stores(*matched, term)
                     });
                 if durable {
                     return Ok(());
                 }
-                Err(format!("{id} acknowledges {matched} before it is durable"))
+                Err(format!("{id} acknowledges {matched} of {term:?} before it is durable"))
             }
             Message::VoteReply(VoteReply { term, granted: true }) => {
                 self.check_vote(stepped, *term, to)

@@ -208,29 +208,49 @@ impl Cluster {
     /// # Errors
     /// When a property breaks or the cluster does not come to rest.
     pub fn stabilize(&mut self, ids: &BTreeSet<ReplicaId>) -> Result<(), String> {
+        self.stabilize_until(ids, |_| false)
+    }
+
+    /// Like `stabilize`, but stops as soon as `enough` says so.
+    ///
+    /// # Errors
+    /// When a property breaks or the cluster does not come to rest.
+    pub fn stabilize_until(
+        &mut self,
+        ids: &BTreeSet<ReplicaId>,
+        mut enough: impl FnMut(&Self) -> bool,
+    ) -> Result<(), String> {
         for _ in 0..STEPS_MAX {
-            let packet = self
-                .flights
-                .iter()
-                .enumerate()
-                .find(|(_, flight)| ids.contains(&flight.from) && ids.contains(&flight.to))
-                .map(|(position, flight)| (flight.order, position));
-            let write = ids
-                .iter()
-                .filter_map(|id| Some((*self.writes.get(id)?.front()?, *id)))
-                .min_by_key(|(order, _)| *order);
-            match (packet, write) {
-                (None, None) => return Ok(()),
-                (Some((sent, position)), Some((queued, _))) if sent < queued => {
-                    self.deliver_at(position)?;
-                }
-                (Some((_, position)), None) => self.deliver_at(position)?,
-                (_, Some((_, id))) => {
-                    self.sync(id)?;
-                }
+            if enough(self) || !self.advance(ids)? {
+                return Ok(());
             }
         }
         Err(format!("the cluster does not come to rest within {STEPS_MAX} steps"))
+    }
+
+    /// Delivers the oldest packet or completes the oldest write. False when there is none.
+    fn advance(&mut self, ids: &BTreeSet<ReplicaId>) -> Result<bool, String> {
+        let packet = self
+            .flights
+            .iter()
+            .enumerate()
+            .find(|(_, flight)| ids.contains(&flight.from) && ids.contains(&flight.to))
+            .map(|(position, flight)| (flight.order, position));
+        let write = ids
+            .iter()
+            .filter_map(|id| Some((*self.writes.get(id)?.front()?, *id)))
+            .min_by_key(|(order, _)| *order);
+        match (packet, write) {
+            (None, None) => return Ok(false),
+            (Some((sent, position)), Some((queued, _))) if sent < queued => {
+                self.deliver_at(position)?;
+            }
+            (Some((_, position)), None) => self.deliver_at(position)?,
+            (_, Some((_, id))) => {
+                self.sync(id)?;
+            }
+        }
+        Ok(true)
     }
 
     /// Lets the clocks of `ids` run for `duration_ms`, ticking each server at its own deadlines.

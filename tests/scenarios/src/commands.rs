@@ -9,7 +9,7 @@ use std::sync::Arc;
 use quorate_raft::{
     Append, AppendOutcome, AppendReply, Entry, EntryKind, Heartbeat, Index, Membership,
     MembershipChange, MembershipStep, Message, PreVote, ProposeRefusal, ReadId, ReplicaId,
-    ReplicationState, Settings, Term, Vote,
+    ReplicationState, Role, Settings, Term, Vote,
 };
 
 use crate::cluster::{Cluster, Flight};
@@ -107,6 +107,7 @@ impl Script {
             "connect" => self.connection(command, true),
             "crash" => self.crash(command),
             "damage" => self.damage(command),
+            "preset" => self.preset(command),
             "restart" => self.cluster.restart(id(command.word(0, "a server")?)?),
             "compact" => self.compact(command),
             "pause-applying" => self.pause_applying(command, true),
@@ -154,13 +155,18 @@ impl Script {
     }
 
     // Campaign and stabilize without a trace, among some servers if given: the short way to a leader.
-    // Example: elect 1 among=1,2,3
+    // With `hold=1` everything stops when the server leads: its first appends are on their way.
+    // Example: elect 1 among=1,2,3 hold=1
     fn elect(&mut self, command: &Command) -> Outcome {
         let id = id(command.word(0, "a server")?)?;
         let everyone = self.cluster.ids();
         let among = command.options.get("among").map_or(Ok(everyone), |text| ids(text))?;
+        let hold = command.number("hold", 0)? == 1;
         self.cluster.campaign(id, false)?;
-        self.cluster.stabilize(&among)?;
+        self.cluster.stabilize_until(&among, |cluster| {
+            let raft = cluster.servers.get(&id).and_then(|server| server.raft.as_ref());
+            hold && raft.is_some_and(|raft| raft.role() == Role::Leader)
+        })?;
         let standing = trace::standing(self.cluster.server(id)?);
         let _ = self.cluster.take_trace();
         self.cluster.note(format!("{id} is {standing}"));
@@ -371,6 +377,17 @@ impl Script {
         Ok(())
     }
 
+    // Restarts a server with the log of a history that nobody has to play: the term of each entry.
+    // Example: preset 1 log=1,1,4 t=5
+    fn preset(&mut self, command: &Command) -> Outcome {
+        let id = id(command.word(0, "a server")?)?;
+        let terms = command.numbers("log")?;
+        let term = command.number("t", terms.last().copied().unwrap_or(0))?;
+        self.cluster.crash(id, 0)?;
+        self.cluster.server(id)?.preset(Term(term), &terms);
+        self.cluster.restart(id)
+    }
+
     // Snapshot of the applied state; all but the last `keep` applied entries go.
     // Example: compact 1 keep=2
     fn compact(&mut self, command: &Command) -> Outcome {
@@ -396,10 +413,16 @@ impl Script {
     // Example: send 3->1 vote t=9 last=5@2
     fn send(&mut self, command: &Command) -> Outcome {
         let (from, to) = link(command, 0)?;
-        let message = made_up(command)?;
+        let packet = match command.word(1, "a kind of message")? {
+            "snapshot-refused" => {
+                let index = Index(command.number("index", 0)?);
+                Packet::SnapshotAnswer { index, installed: false }
+            }
+            _ => Packet::Raft(made_up(command)?),
+        };
         let now_ms = self.cluster.now_ms(to);
-        self.cluster.note(trace::packet(from, to, &Packet::Raft(message.clone())));
-        let outcome = self.cluster.server(to)?.receive(now_ms, from, Packet::Raft(message));
+        self.cluster.note(trace::packet(from, to, &packet));
+        let outcome = self.cluster.server(to)?.receive(now_ms, from, packet);
         match outcome {
             Ok(effects) => self.cluster.step(to, |_| effects),
             Err(violation) => {

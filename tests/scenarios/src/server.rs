@@ -277,6 +277,22 @@ impl Server {
         self.disk.refetching = true;
     }
 
+    /// Gives a stopped server the log and term of a history that nobody has to play: one entry per
+    /// term listed, from index 1 on.
+    pub fn preset(&mut self, term: Term, terms: &[u64]) {
+        assert!(self.raft.is_none(), "only a stopped server gets another history");
+        self.disk.hard_state = HardState { term, vote: None };
+        self.disk.entries = (1..)
+            .zip(terms)
+            .map(|(index, term)| Entry {
+                index: Index(index),
+                term: Term(*term),
+                kind: EntryKind::Command,
+                payload: format!("{index}of{term}").into_bytes().into(),
+            })
+            .collect();
+    }
+
     /// Its name.
     pub fn id(&self) -> ReplicaId {
         self.settings.id
@@ -298,7 +314,9 @@ impl Server {
         let raft = self.raft.as_mut()?;
         raft.durable(write.sequence);
         let mut effects = self.drain();
-        if let (Some(mark), Some(from)) = (&write.installed, self.installing.take()) {
+        if let Some(mark) = &write.installed
+            && let Some(from) = self.installing.take()
+        {
             let answer = Packet::SnapshotAnswer { index: mark.index, installed: true };
             effects.push(Effect::Send(from, answer));
         }

@@ -350,12 +350,14 @@ impl Storm {
                 Effect::Apply(_) | Effect::Role => {}
             }
         }
+        self.compact_if_due(id)
+    }
+
+    fn compact_if_due(&mut self, id: ReplicaId) -> Result<(), String> {
         let server = &self.servers[&id];
-        let kept = server.machine.applied.0 - server.disk.snapshot.mark.index.0;
-        if self.faults.compact_after > 0
-            && kept > self.faults.compact_after
-            && server.raft.is_some()
-        {
+        let limit = server.disk.snapshot.mark.index.0 + self.faults.compact_after;
+        let due = self.faults.compact_after > 0 && server.machine.applied.0 > limit;
+        if due && server.raft.is_some() {
             let keep = self.prng.one_of(&[0, 0, 1, 4]);
             let server = self.servers.get_mut(&id).expect("a server of this cluster");
             let effects = server.compact(keep)?;

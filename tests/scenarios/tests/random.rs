@@ -2,6 +2,7 @@
 //! instead of the usual number, `SEED=n` runs that one. A failure names its seed.
 
 use std::env;
+use std::panic;
 use std::time::Instant;
 
 use quorate_scenarios::storm::{self, Summary};
@@ -23,9 +24,10 @@ fn run_seeds(voters: u64) {
     let mut total = Summary::default();
     let mut failures = Vec::new();
     for seed in seeds.clone() {
-        match storm::run(seed, voters, STORM_MS) {
-            Ok(summary) => total.add(&summary),
-            Err(message) => failures.push(format!("SEED={seed}: {message}")),
+        match panic::catch_unwind(|| storm::run(seed, voters, STORM_MS)) {
+            Ok(Ok(summary)) => total.add(&summary),
+            Ok(Err(message)) => failures.push(format!("SEED={seed}: {message}")),
+            Err(_) => failures.push(format!("SEED={seed}: panic, told above")),
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
