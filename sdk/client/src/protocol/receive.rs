@@ -1,0 +1,268 @@
+//! What each frame of a server does to the session.
+//!
+//! Comes in: frames, one by one, with the time. Goes out: notices. Invariant: a final answer takes
+//! its request out; a transient refusal never does while somebody waits. Late and repeated answers
+//! are ignored.
+
+use super::{
+    Answer, CallFailure, Disconnect, Grant, Life, Link, Notice, Pending, Protocol, Purpose,
+    RETRY_MS_MAX, RETRY_MS_MIN, Stage, Up, heartbeat_interval_ms,
+};
+use quorate_types::request::WatchMode;
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, ServerId, ZnodePath, Zxid};
+use quorate_wire::native::ServerFrame;
+use std::collections::{BTreeSet, VecDeque};
+
+impl Protocol {
+    /// Takes a frame of the server in.
+    pub(crate) fn receive(&mut self, now_ms: u64, frame: ServerFrame) {
+        match &mut self.link {
+            Link::Down => {}
+            Link::Handshaking { since_ms, .. } => {
+                let since_ms = *since_ms;
+                self.receive_handshake(now_ms, since_ms, frame);
+            }
+            Link::Up(up) => {
+                up.heard_ms = now_ms;
+                self.receive_connected(now_ms, frame);
+            }
+        }
+    }
+
+    fn receive_handshake(&mut self, now_ms: u64, since_ms: u64, frame: ServerFrame) {
+        match frame {
+            ServerFrame::Connected { session, password, timeout_ms, server, resumed, zxid } => {
+                if let Life::Granted(old) = &self.life
+                    && (!resumed || old.session != session)
+                {
+                    let reason = format!("server {server} no longer knew session {}", old.session);
+                    self.lose(reason);
+                    return;
+                }
+                let timeout_ms = u64::from(timeout_ms.max(1));
+                let grant = Grant { session, password, timeout_ms, contact_ms: since_ms };
+                self.life = Life::Granted(grant);
+                self.last_seen = self.last_seen.max(zxid);
+                self.go_on(now_ms, server);
+            }
+            ServerFrame::Refused(refusal) | ServerFrame::Goodbye(refusal) => {
+                self.refuse_connection(refusal);
+            }
+            ServerFrame::Reply { .. } | ServerFrame::Watch(_) | ServerFrame::Heartbeat { .. } => {
+                let words = "the server spoke before it had granted a session";
+                self.disconnect(Disconnect::Violation(words));
+            }
+        }
+    }
+
+    fn refuse_connection(&mut self, refusal: Refusal) {
+        let ended = matches!(refusal.code, ErrorCode::SessionExpired | ErrorCode::SessionRefused);
+        if ended && self.has_session() {
+            self.lose(refusal.to_string());
+        } else {
+            self.disconnect(Disconnect::Refused(refusal));
+        }
+    }
+
+    /// The session is served: everything without a final answer goes out again, in order, and
+    /// watches are set again behind it.
+    fn go_on(&mut self, now_ms: u64, server: ServerId) {
+        self.link = Link::Up(Up {
+            heard_ms: now_ms,
+            heartbeat_due_ms: now_ms + heartbeat_interval_ms(&self.life),
+            heartbeats_sent_ms: VecDeque::new(),
+            fruitless_since_ms: None,
+        });
+        self.retries.clear();
+        self.resend = self.unreplied.keys().copied().collect();
+        for pending in self.unreplied.values_mut() {
+            pending.stage = Stage::Sent;
+        }
+        self.set_watches_again();
+        if let Life::Granted(grant) = &self.life {
+            let timeout_ms = u32::try_from(grant.timeout_ms).unwrap_or(u32::MAX);
+            let session = grant.session;
+            self.notices.push_back(Notice::Connected { session, server, timeout_ms });
+        }
+    }
+
+    fn set_watches_again(&mut self) {
+        let mut removed: BTreeSet<&ZnodePath> = BTreeSet::new();
+        let mut under_way: BTreeSet<(&ZnodePath, WatchMode)> = BTreeSet::new();
+        for pending in self.unreplied.values() {
+            match (&pending.purpose, &pending.operation) {
+                (_, Operation::RemoveWatches { path }) => drop(removed.insert(path)),
+                (Purpose::Rewatch { path, mode }, _) => drop(under_way.insert((path, *mode))),
+                _ => {}
+            }
+        }
+        for (path, mode) in self.watches.iter() {
+            if !removed.contains(path) && !under_way.contains(&(path, *mode)) {
+                let operation = Operation::AddWatch { path: path.clone(), mode: *mode };
+                let purpose = Purpose::Rewatch { path: path.clone(), mode: *mode };
+                self.own.push_back(Pending::own(operation, purpose));
+            }
+        }
+    }
+
+    fn receive_connected(&mut self, now_ms: u64, frame: ServerFrame) {
+        match frame {
+            ServerFrame::Reply { sequence, zxid, outcome } => {
+                self.last_seen = self.last_seen.max(zxid);
+                self.receive_reply(now_ms, sequence, zxid, outcome);
+            }
+            ServerFrame::Watch(event) => {
+                self.last_seen = self.last_seen.max(event.zxid);
+                self.watches.on_event(&event);
+                self.notices.push_back(Notice::Event(event));
+            }
+            ServerFrame::Heartbeat { zxid } => {
+                self.last_seen = self.last_seen.max(zxid);
+                self.receive_heartbeat();
+            }
+            ServerFrame::Goodbye(refusal) if refusal.code == ErrorCode::SessionExpired => {
+                self.lose(refusal.to_string());
+            }
+            ServerFrame::Goodbye(refusal) => self.disconnect(Disconnect::Goodbye(refusal)),
+            ServerFrame::Connected { .. } | ServerFrame::Refused(_) => {
+                let words = "the server answered the connect frame twice";
+                self.disconnect(Disconnect::Violation(words));
+            }
+        }
+    }
+
+    fn receive_heartbeat(&mut self) {
+        let Link::Up(up) = &mut self.link else {
+            return;
+        };
+        if let (Some(sent_ms), Life::Granted(grant)) =
+            (up.heartbeats_sent_ms.pop_front(), &mut self.life)
+        {
+            grant.contact_ms = grant.contact_ms.max(sent_ms);
+        }
+    }
+
+    fn receive_reply(&mut self, now_ms: u64, sequence: u64, zxid: Zxid, outcome: Outcome) {
+        if !self.unreplied.contains_key(&sequence) {
+            return;
+        }
+        match outcome {
+            Ok(Reply::Parked(_)) => self.park(sequence),
+            Ok(reply) => self.complete(sequence, Answer { reply, zxid }),
+            Err(refusal) => self.receive_refusal(now_ms, sequence, refusal),
+        }
+    }
+
+    fn park(&mut self, sequence: u64) {
+        self.note_fruitful();
+        let Some(pending) = self.unreplied.get_mut(&sequence) else {
+            return;
+        };
+        pending.stage = Stage::Parked;
+        let abandoned = pending.abandoned;
+        if !pending.deadline_covers_parking {
+            let patient = Pending { deadline_ms: None, ..pending.clone() };
+            let hurried = std::mem::replace(pending, patient);
+            self.forget_deadline(&hurried);
+        }
+        if abandoned {
+            self.cancel_parked(sequence);
+        }
+    }
+
+    fn complete(&mut self, sequence: u64, answer: Answer) {
+        self.note_fruitful();
+        let Some(pending) = self.finish(sequence) else {
+            return;
+        };
+        self.acknowledgements.answered(sequence, &pending.operation, true);
+        self.watches.on_done(&pending.operation);
+        match pending.purpose {
+            Purpose::Caller(_) if pending.abandoned => {
+                if let Some(operation) = pending.undoing(&answer.reply) {
+                    self.own.push_back(Pending::own(operation, Purpose::Undo));
+                }
+            }
+            Purpose::Caller(call) => {
+                self.notices.push_back(Notice::Completed { call, result: Ok(answer) });
+            }
+            Purpose::Rewatch { path, mode } if self.watches.holds(&path, mode) => {
+                self.notices.push_back(Notice::Gap { path, mode });
+            }
+            Purpose::Rewatch { .. } | Purpose::Cancel | Purpose::Undo => {}
+        }
+        if pending.operation == Operation::CloseSession {
+            self.end(CallFailure::Closed);
+        }
+    }
+
+    fn receive_refusal(&mut self, now_ms: u64, sequence: u64, refusal: Refusal) {
+        match refusal.code {
+            ErrorCode::SessionExpired => self.lose(refusal.to_string()),
+            ErrorCode::SessionMoved => self.disconnect(Disconnect::Goodbye(refusal)),
+            code if code.is_transient() => self.retry_later(now_ms, sequence, refusal),
+            _ => {
+                self.note_fruitful();
+                self.refuse(sequence, refusal);
+            }
+        }
+    }
+
+    fn refuse(&mut self, sequence: u64, refusal: Refusal) {
+        let Some(pending) = self.finish(sequence) else {
+            return;
+        };
+        self.acknowledgements.answered(sequence, &pending.operation, false);
+        if let Purpose::Caller(call) = pending.purpose
+            && !pending.abandoned
+        {
+            let result = Err(CallFailure::Refused(refusal));
+            self.notices.push_back(Notice::Completed { call, result });
+        }
+    }
+
+    /// The request stays under its sequence and goes out again after a pause that doubles, with
+    /// jitter, so that many clients do not come back at once.
+    fn retry_later(&mut self, now_ms: u64, sequence: u64, refusal: Refusal) {
+        let leaderless =
+            matches!(refusal.code, ErrorCode::NoLeader | ErrorCode::ServerUnavailable);
+        let Some(pending) = self.unreplied.get_mut(&sequence) else {
+            return;
+        };
+        if pending.is_moot() {
+            self.refuse(sequence, refusal);
+            return;
+        }
+        if let Stage::RetryAt(at_ms) = pending.stage {
+            self.retries.remove(&(at_ms, sequence));
+        }
+        let pause_ms = (RETRY_MS_MIN << pending.refusals.min(10)).min(RETRY_MS_MAX);
+        let at_ms = now_ms + self.random.between(pause_ms.div_ceil(2), pause_ms);
+        pending.refusals += 1;
+        pending.last_refusal = Some(refusal);
+        pending.stage = Stage::RetryAt(at_ms);
+        self.retries.insert((at_ms, sequence));
+        if leaderless {
+            self.note_fruitless(now_ms);
+        }
+    }
+
+    fn note_fruitful(&mut self) {
+        if let Link::Up(up) = &mut self.link {
+            up.fruitless_since_ms = None;
+        }
+    }
+
+    /// A server cut off from its leader for a third of the timeout is left: another may have one.
+    fn note_fruitless(&mut self, now_ms: u64) {
+        let patience_ms = heartbeat_interval_ms(&self.life);
+        let Link::Up(up) = &mut self.link else {
+            return;
+        };
+        let since_ms = *up.fruitless_since_ms.get_or_insert(now_ms);
+        let fruitless_ms = now_ms - since_ms;
+        if fruitless_ms >= patience_ms {
+            self.disconnect(Disconnect::NoLeader { fruitless_ms });
+        }
+    }
+}
