@@ -448,20 +448,18 @@ impl Repair<'_> {
         (survey.segment, survey.bytes.unwrap_or_default())
     }
 
-    /// Files of the right length that wait to become segments.
+    /// Files that wait to become segments.
     fn spares(&self) -> Vec<Spare> {
         let usable = self.files.iter().filter(|(name, bytes)| self.is_usable_spare(name, bytes));
-        usable
-            .map(|(name, bytes)| Spare {
-                file: name.clone(),
-                recycled: bytes.iter().any(|byte| *byte != 0),
-            })
-            .collect()
+        usable.map(|(name, _)| Spare { file: name.clone(), recycled: false }).collect()
     }
 
+    /// Of the right length and zeros throughout. One that is not may hold frames under the id that
+    /// comes next: a crash can undo the rename that began a segment and keep what was written to it.
     fn is_usable_spare(&self, name: &str, bytes: &[u8]) -> bool {
         segment::number_in(name, "spare-").is_some()
             && bytes.len() as u64 == self.settings.aligned_bytes()
+            && bytes.iter().all(|byte| *byte == 0)
     }
 
     /// Removes what a crash left unfinished: segments that no manifest lists, spares of the wrong
@@ -477,7 +475,10 @@ impl Repair<'_> {
                 || temporary.iter().any(|temporary| temporary == name)
         };
         let rubbish = self.files.iter().filter(|(name, bytes)| is_rubbish(name, bytes));
-        rubbish.map(|(name, _)| DiskOperation::Remove { file: name.clone() }).collect()
+        let removals = rubbish.map(|(name, _)| DiskOperation::Remove { file: name.clone() });
+        // The names found may not be durable, least of all that of the manifest that condemns the
+        // rubbish; they must be before any of it goes.
+        core::iter::once(DiskOperation::SyncDirectory).chain(removals).collect()
     }
 
     /// Segment headers say nothing that the manifest does not: write spoiled ones again.

@@ -185,6 +185,10 @@ pub(super) fn around_holes(
             .any(|entry| entry.index == snapshot.index && entry.term == snapshot.term);
     let mut entries = before.entries;
     entries.retain(|entry| agrees && entry.index > snapshot.index && entry.index < cut_from);
+    // A compacted log leads on from a mark that may itself be in the hole.
+    if entries.first().is_some_and(|first| first.index != snapshot.index.next()) {
+        entries.clear();
+    }
     let last_index = entries.last().map_or(snapshot.index, |entry| entry.index);
     let newest_entries = BTreeMap::new();
     Ok(Replayed {
