@@ -1,0 +1,74 @@
+//! Measures what one uncontended lock acquire costs the leader: `cargo run -p quorate-recipe-host
+//! --example call_cost [component]`.
+//!
+//! Prints microseconds per call, the least and the median over batches, for the run alone (a query)
+//! and for everything from request to applied transaction (acquire and release).
+
+use std::time::{Duration, Instant};
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use quorate_machine::{Identity, RecipeCall};
+use quorate_types::Reply;
+use support::stage::{Stage, path};
+
+const BATCHES: usize = 100;
+const CALLS: u32 = 200;
+
+fn main() {
+    let component = std::env::args().nth(1).unwrap_or_else(|| {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/recipes/lock.wasm").to_owned()
+    });
+    let bytes = match std::fs::read(&component) {
+        Ok(bytes) => bytes,
+        Err(error) => return eprintln!("{component}: {error}; run `cargo xtask recipes`"),
+    };
+    let (mut stage, session) = Stage::with_recipe(&bytes, "/locks");
+    stage.verifying = false;
+    let identity = Identity::named("tester");
+    let object = path("/locks/orders");
+    let fuel_before = stage.executor.fuel_used();
+    print("query holder, from call to answer", || {
+        let call = RecipeCall {
+            object: &object,
+            operation: "holder",
+            arguments: &[],
+            session,
+            identity: &identity,
+        };
+        stage.machine.query(&mut stage.executor, call).expect("it answers");
+    });
+    let runs = BATCHES as u64 * u64::from(CALLS);
+    println!("  {} fuel", (stage.executor.fuel_used() - fuel_before) / runs);
+    let fuel_before = stage.executor.fuel_used();
+    print("acquire + release, each prepared and applied", || {
+        let outcome = stage.call(session, ("/locks/orders", "acquire"), &[]);
+        let Ok(Reply::Called(grant)) = outcome else { panic!("{outcome:?}") };
+        // A grant {"fence": n} is also the arguments of a release.
+        stage.call(session, ("/locks/orders", "release"), &grant).expect("it was held");
+    });
+    println!("  {} fuel a pair", (stage.executor.fuel_used() - fuel_before) / runs);
+    print("acquire again (reentrant), prepared and applied", || {
+        let outcome = stage.call(session, ("/locks/orders", "acquire"), &[]);
+        assert!(matches!(outcome, Ok(Reply::Called(_))), "{outcome:?}");
+    });
+}
+
+/// Least and median over batches, in microseconds per call.
+fn print(what: &str, mut work: impl FnMut()) {
+    let mut batches: Vec<Duration> = (0..BATCHES)
+        .map(|_| {
+            let started = Instant::now();
+            (0..CALLS).for_each(|_| work());
+            started.elapsed() / CALLS
+        })
+        .collect();
+    batches.sort();
+    let microseconds = |time: Duration| time.as_nanos() as f64 / 1_000.0;
+    println!(
+        "{what}: min {:.1} us, median {:.1} us",
+        microseconds(batches[0]),
+        microseconds(batches[BATCHES / 2])
+    );
+}

@@ -1,0 +1,173 @@
+//! One server without a network: a machine, its outstanding changes, and the real executor.
+//!
+//! Comes in: requests of sessions. Goes out: their replies. Every transaction is verified by a
+//! second run before it is applied, as a follower would.
+
+use quorate_machine::{
+    ConnectionOrigin, Identity, Machine, Outstanding, Prepared, Request, Stamp, Verdict,
+};
+use quorate_recipe_host::{Catalogue, Compiler, WasmExecutor, component_digest};
+use quorate_types::limits::Limits;
+use quorate_types::{Operation, Outcome, Reply, ServerId, SessionId, ZnodePath, Zxid};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+/// One engine for all tests of a process.
+pub static COMPILER: LazyLock<Compiler> = LazyLock::new(|| Compiler::new().expect("an engine"));
+
+/// See the file.
+pub struct Stage {
+    pub machine: Machine,
+    pub outstanding: Outstanding,
+    pub executor: WasmExecutor,
+    catalogue: Arc<Catalogue>,
+    /// Whether transactions are run a second time before they are applied.
+    pub verifying: bool,
+    pub time_ms: u64,
+    last: Zxid,
+    sessions: BTreeMap<SessionId, (Zxid, u64)>,
+    /// Everything answered, by session and sequence number, in order.
+    pub replies: BTreeMap<(SessionId, u64), Vec<Outcome>>,
+}
+
+pub fn path(text: &str) -> ZnodePath {
+    ZnodePath::parse(text).expect("a path")
+}
+
+impl Stage {
+    pub fn new() -> Stage {
+        let catalogue = Arc::new(Catalogue::new());
+        Stage {
+            machine: Machine::with_limits(Limits::PRODUCTION),
+            outstanding: Outstanding::new(),
+            executor: WasmExecutor::new(Arc::clone(&catalogue)),
+            catalogue,
+            verifying: true,
+            time_ms: 1_000_000,
+            last: Zxid(0),
+            sessions: BTreeMap::new(),
+            replies: BTreeMap::new(),
+        }
+    }
+
+    /// A server with this component mounted at `mount`, and one session.
+    pub fn with_recipe(component: &[u8], mount: &str) -> (Stage, SessionId) {
+        let mut stage = Stage::new();
+        let session = stage.open();
+        stage.install(session, component, mount);
+        (stage, session)
+    }
+
+    pub fn open(&mut self) -> SessionId {
+        let origin = ConnectionOrigin { server: ServerId(1), connection: self.last.0 };
+        let identity = Identity::named("tester");
+        let request =
+            Request::OpenSession { origin, password: [7; 16], timeout_ms: 30_000, identity };
+        let refused = self.submit(request);
+        assert_eq!(refused, None, "a session is opened");
+        let (session, (epoch, _)) = self.sessions.last_key_value().expect("it is known");
+        assert_eq!(epoch.0, self.last.0, "the newest session is the one just opened");
+        *session
+    }
+
+    pub fn install(&mut self, session: SessionId, component: &[u8], mount: &str) {
+        let digest = component_digest(component);
+        const CHUNK_BYTES: usize = 256 << 10;
+        for (position, chunk) in component.chunks(CHUNK_BYTES).enumerate() {
+            let upload = Operation::UploadComponent {
+                digest,
+                total_bytes: component.len() as u32,
+                offset: (position * CHUNK_BYTES) as u32,
+                bytes: chunk.to_vec().into(),
+            };
+            self.send(session, upload).expect("the chunk is taken");
+        }
+        self.send(session, Operation::InstallRecipe { digest }).expect("the recipe is installed");
+        let path = path(mount);
+        let config = Vec::new().into();
+        let mounting = Operation::Mount { path, digest, config, open: false, fuel: None };
+        self.send(session, mounting).expect("the recipe is mounted");
+    }
+
+    /// Sends a write and gives its first answer.
+    pub fn send(&mut self, session: SessionId, operation: Operation) -> Outcome {
+        let (epoch, sequence) = self.sessions.get_mut(&session).expect("an open session");
+        *sequence += 1;
+        let (epoch, sequence) = (*epoch, *sequence);
+        let request = Request::Client {
+            session,
+            epoch,
+            sequence,
+            oldest_unreplied: sequence.saturating_sub(100),
+            acknowledged: Vec::new(),
+            identity: Identity::named("tester"),
+            operation,
+        };
+        if let Some(answer) = self.submit(request) {
+            return answer;
+        }
+        let replies = self.replies.get(&(session, sequence)).expect("the origin is answered");
+        replies.first().expect("with one answer at least").clone()
+    }
+
+    pub fn call(
+        &mut self,
+        session: SessionId,
+        (object, operation): (&str, &str),
+        arguments: &[u8],
+    ) -> Outcome {
+        let call = Operation::Call {
+            object: path(object),
+            operation: operation.to_owned(),
+            arguments: arguments.to_vec().into(),
+        };
+        self.send(session, call)
+    }
+
+    /// The number of the session's last request.
+    pub fn sequence(&self, session: SessionId) -> u64 {
+        self.sessions[&session].1
+    }
+
+    pub fn children(&self, of: &str) -> Vec<String> {
+        let operation =
+            Operation::Children { path: path(of), after: None, limit: None, watch: false };
+        match self.machine.read(&Identity::named("tester"), &operation) {
+            Ok(Reply::Children(names, _, _)) => names,
+            Err(_) => Vec::new(),
+            Ok(other) => panic!("{other:?} answers a children read"),
+        }
+    }
+
+    /// Prepares, verifies, applies; gives the answer if there is no transaction.
+    fn submit(&mut self, request: Request) -> Option<Outcome> {
+        let zxid = self.last.next();
+        let stamp = Stamp { zxid, time_ms: self.time_ms };
+        let transaction =
+            match self.outstanding.prepare(&self.machine, &mut self.executor, stamp, request) {
+                Prepared::Transaction(transaction) => transaction,
+                Prepared::Answer(outcome) => return Some(outcome),
+                other => panic!("{other:?} was not expected"),
+            };
+        if self.verifying {
+            let verdict = self.machine.verify(&mut self.executor, zxid, &transaction);
+            assert!(matches!(verdict, Verdict::Agrees | Verdict::NotACall), "{verdict:?}");
+        }
+        self.last = zxid;
+        let applied = self.machine.apply(zxid, &transaction);
+        self.outstanding.applied(zxid);
+        for connection in applied.connections {
+            let grant = connection.outcome.expect("the session is granted");
+            self.sessions.insert(grant.session, (grant.epoch, 0));
+        }
+        for reply in applied.replies {
+            self.replies.entry((reply.session, reply.sequence)).or_default().push(reply.outcome);
+        }
+        for digest in applied.components_completed {
+            let bytes = self.machine.component_bytes(&digest).expect("it is complete");
+            let compiled = COMPILER.compile(&digest, &bytes).map_err(|error| error.to_string());
+            self.catalogue.insert(digest, compiled);
+        }
+        None
+    }
+}
