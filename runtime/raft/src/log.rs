@@ -83,7 +83,6 @@ impl Log {
         self.base_index.next()
     }
 
-
     pub(crate) fn last_index(&self) -> Index {
         Index(self.base_index.0 + self.entries.len() as u64)
     }

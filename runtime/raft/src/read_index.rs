@@ -56,6 +56,8 @@ pub(crate) struct Reads {
     pub(crate) round: u64,
     /// Starts at a random number, so that no later run of this replica repeats one.
     next_request: u64,
+    /// No pending read expires before this; recomputed only once it has passed.
+    expiry_ms: u64,
 }
 
 impl Reads {
@@ -66,7 +68,19 @@ impl Reads {
             questions: Vec::new(),
             round: 0,
             next_request: first_request,
+            expiry_ms: u64::MAX,
         }
+    }
+
+    fn add(&mut self, read: PendingRead, expires_ms: u64) {
+        self.waiting.push(read);
+        self.expiry_ms = self.expiry_ms.min(expires_ms);
+    }
+
+    fn pending(&self) -> impl Iterator<Item = &PendingRead> {
+        let rounds = self.rounds.iter().flat_map(|round| &round.reads);
+        let questions = self.questions.iter().flat_map(|question| &question.reads);
+        rounds.chain(questions).chain(&self.waiting)
     }
 
     /// Rounds are numbered within a term, and a term has one leadership.
@@ -94,15 +108,19 @@ impl Raft {
             self.outbox.reads.push((id, Err(ReadRefusal::Refetching)));
             return;
         }
-        let asked_ms = self.now_ms;
-        self.reads.waiting.push(PendingRead { asker: Asker::Own(id), asked_ms });
+        self.add_read(Asker::Own(id));
+    }
+
+    fn add_read(&mut self, asker: Asker) {
+        let read = PendingRead { asker, asked_ms: self.now_ms };
+        let expires_ms = self.read_expires_ms(&read);
+        self.reads.add(read, expires_ms);
     }
 
     pub(crate) fn take_read_index(&mut self, from: ReplicaId, question: &ReadIndex) {
         let asker = Asker::Peer { id: from, request: question.request };
         if self.is_leader() {
-            let asked_ms = self.now_ms;
-            self.reads.waiting.push(PendingRead { asker, asked_ms });
+            self.add_read(asker);
         } else {
             self.answer_read(asker, Err(ReadRefusal::NotLeader));
         }
@@ -193,14 +211,10 @@ impl Raft {
         question.sent_ms.saturating_add(self.settings.election_timeout_ms_min)
     }
 
-    /// When a read expires or a question is asked again.
+    /// When to look for reads that expire or questions to ask again; never too late.
     pub(crate) fn reads_deadline_ms(&self) -> u64 {
-        let rounds = self.reads.rounds.iter().flat_map(|round| &round.reads);
-        let questions = self.reads.questions.iter().flat_map(|question| &question.reads);
-        let pending = rounds.chain(questions).chain(&self.reads.waiting);
-        let expiry = pending.map(|read| self.read_expires_ms(read)).min();
         let retry = self.reads.questions.iter().map(|asked| self.question_retries_ms(asked)).min();
-        expiry.unwrap_or(u64::MAX).min(retry.unwrap_or(u64::MAX))
+        self.reads.expiry_ms.min(retry.unwrap_or(u64::MAX))
     }
 
     /// Refuses reads that waited too long; asks unanswered questions again under a fresh number.
@@ -208,10 +222,12 @@ impl Raft {
         if self.now_ms < self.reads_deadline_ms() {
             return;
         }
-        for position in (0..self.reads.questions.len()).rev() {
-            if self.now_ms >= self.question_retries_ms(&self.reads.questions[position]) {
-                let question = self.reads.questions.swap_remove(position);
+        let questions = core::mem::take(&mut self.reads.questions);
+        for question in questions {
+            if self.now_ms >= self.question_retries_ms(&question) {
                 self.reads.waiting.extend(question.reads);
+            } else {
+                self.reads.questions.push(question);
             }
         }
         let mut expired = Vec::new();
@@ -229,6 +245,8 @@ impl Raft {
         self.reads.questions.iter_mut().for_each(|asked| asked.reads.retain(&mut keep));
         self.reads.rounds.retain(|round| !round.reads.is_empty());
         self.reads.questions.retain(|question| !question.reads.is_empty());
+        let next = self.reads.pending().map(|read| self.read_expires_ms(read)).min();
+        self.reads.expiry_ms = next.unwrap_or(u64::MAX);
         expired.into_iter().for_each(|asker| self.answer_read(asker, Err(ReadRefusal::Expired)));
     }
 }
