@@ -12,14 +12,24 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod acl;
 mod applied;
+mod apply;
 mod change;
 mod codec;
+mod cow_map;
 mod digest;
 mod executor;
+mod image;
+mod items;
 mod machine;
 mod outstanding;
+mod prepare;
+#[cfg(test)]
+mod random;
+mod read;
 mod request;
+mod tables;
 mod transaction;
 mod view;
 mod watch;
@@ -40,4 +50,4 @@ pub use view::{
     ViewZnode,
 };
 pub use watch::WatchTable;
-pub use znode::ZnodeKind;
+pub use znode::{CONTAINER_EMPTY_MS, ZnodeKind};

@@ -1,15 +1,45 @@
-//! The applied state.
-#![allow(unused_variables, missing_docs)]
-use crate::{Applied, Identity, RecipeCall, RecipeExecutor, Transaction};
+//! The applied state, and what can be asked of it.
+//!
+//! Comes in: committed transactions in order, reads, queries. Goes out: what they did, replies.
+//! Invariant: a clone shares every page and costs one reference count, so that a clone is a
+//! snapshot; state depends on the transactions alone. Must never: fail or run a recipe to apply.
+
+use crate::applied::Applied;
+use crate::apply;
+use crate::digest;
+use crate::executor::RecipeExecutor;
+use crate::image;
+use crate::outstanding::Outstanding;
+use crate::prepare::{self, Work};
+use crate::read;
+use crate::request::{Identity, Prepared, RecipeCall, Request, Stamp};
+use crate::tables::{
+    Components, Deadlines, Members, Mounts, Overlay, Sessions, State, Tables, Tickets, Znodes,
+};
+use crate::transaction::{Origin, Transaction};
+use crate::znode::{TreeKey, Znode};
+use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::ops::Bound;
 use quorate_types::limits::Limits;
 use quorate_types::recipe::OperationKind;
-use quorate_types::*;
+use quorate_types::{
+    ComponentDigest, ErrorCode, Incarnation, LayoutError, Operation, Outcome, Refusal, ServerId,
+    SessionId, ZnodePath, Zxid,
+};
 
+/// The applied state. A clone is cheap and does not change.
 #[derive(Clone)]
-pub struct Machine {}
+pub struct Machine {
+    pub(crate) tables: Arc<Tables>,
+    applied: Zxid,
+    time_ms: u64,
+    limits: Limits,
+}
 
 /// What a second run of a call showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,50 +49,296 @@ pub enum Verdict {
     /// The same changes and reply.
     Agrees,
     /// Others: the recipe or an engine is not deterministic.
-    Differs { logged: String, computed: String },
+    Differs {
+        /// What the log has, for a person.
+        logged: String,
+        /// What this run gave.
+        computed: String,
+    },
     /// The component is not compiled here.
     NotReady,
 }
 
-impl Machine {
-    pub fn new() -> Machine { todo!() }
-    /// A machine with other limits than production's; limits are not replicated.
-    pub fn with_limits(limits: Limits) -> Machine { todo!() }
-    pub fn set_limits(&mut self, limits: Limits) { todo!() }
-    pub fn limits(&self) -> &Limits { todo!() }
-    pub fn applied(&self) -> Zxid { todo!() }
-    pub fn time_ms(&self) -> u64 { todo!() }
-    pub fn digest(&self) -> u64 { todo!() }
-    pub fn apply(&mut self, zxid: Zxid, transaction: &Transaction) -> Applied { todo!() }
-    /// An entry without a transaction (a leader's no-op, a membership change) was applied.
-    pub fn advance(&mut self, zxid: Zxid) { todo!() }
-    pub fn read(&self, identity: &Identity, operation: &Operation) -> Outcome { todo!() }
-    pub fn operation_kind(&self, object: &ZnodePath, operation: &str) -> Result<OperationKind, Refusal> { todo!() }
-    pub fn query(&self, executor: &mut dyn RecipeExecutor, call: RecipeCall<'_>) -> Outcome { todo!() }
-    pub fn verify(&self, executor: &mut dyn RecipeExecutor, zxid: Zxid, transaction: &Transaction) -> Verdict { todo!() }
-    pub fn encode_image(&self) -> Vec<u8> { todo!() }
-    pub fn decode_image(bytes: &[u8]) -> Result<Machine, LayoutError> { todo!() }
-    pub fn next_deadline_ms(&self) -> Option<u64> { todo!() }
-    pub fn component_bytes(&self, digest: &ComponentDigest) -> Option<Bytes> { todo!() }
-    /// Completely uploaded components.
-    pub fn components(&self) -> Vec<ComponentDigest> { todo!() }
-    pub fn session(&self, session: SessionId) -> Option<SessionStatus> { todo!() }
-    pub fn sessions(&self) -> Vec<SessionStatus> { todo!() }
-    pub fn member(&self, server: ServerId) -> Option<Incarnation> { todo!() }
-    pub fn znode_count(&self) -> u64 { todo!() }
-    pub fn session_count(&self) -> u64 { todo!() }
-    pub fn ticket_count(&self) -> u64 { todo!() }
-    /// Names of mounts that are suspended, with the reason.
-    pub fn suspended_mounts(&self) -> Vec<(ZnodePath, String)> { todo!() }
-}
-
-impl Default for Machine { fn default() -> Machine { Machine::new() } }
-
 /// A session as the server sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionStatus {
+    /// Which.
     pub session: SessionId,
+    /// The transaction that opened it or last attached it.
     pub epoch: Zxid,
+    /// Granted, in milliseconds.
     pub timeout_ms: u32,
+    /// Whose.
     pub identity: String,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine::new()
+    }
+}
+
+impl Machine {
+    /// A tree with nothing but its root, under production's limits.
+    #[must_use]
+    pub fn new() -> Machine {
+        Machine::with_limits(Limits::PRODUCTION)
+    }
+
+    /// As [`Machine::new`] under other limits. They bind what is prepared and queried through this
+    /// machine and are not part of the state.
+    #[must_use]
+    pub fn with_limits(limits: Limits) -> Machine {
+        let mut tables = Tables::default();
+        tables.put::<Znodes>(TreeKey::of(&ZnodePath::root()), Some(Arc::new(Znode::root())));
+        Machine { tables: Arc::new(tables), applied: Zxid(0), time_ms: 0, limits }
+    }
+
+    /// Replaces the limits.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The last transaction applied.
+    #[must_use]
+    pub fn applied(&self) -> Zxid {
+        self.applied
+    }
+
+    /// Its stamp: milliseconds since 1970.
+    #[must_use]
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// Equal on two servers exactly when their states at the same zxid are (but for collisions).
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let position = digest::mix(self.applied.0, self.time_ms);
+        self.tables.digest().wrapping_add(position)
+    }
+
+    /// Applies a committed transaction.
+    ///
+    /// # Panics
+    /// When it was not prepared on the state before it: this server's state is not the leader's,
+    /// and going on would spread the damage.
+    pub fn apply(&mut self, zxid: Zxid, transaction: &Transaction) -> Applied {
+        assert!(zxid > self.applied, "transaction {zxid} comes after {}", self.applied);
+        assert!(
+            transaction.time_ms >= self.time_ms,
+            "transaction {zxid} is stamped before the one before it"
+        );
+        let applied =
+            apply::apply_transaction(Arc::make_mut(&mut self.tables), zxid, transaction);
+        self.applied = zxid;
+        self.time_ms = transaction.time_ms;
+        applied
+    }
+
+    /// Passes an entry that carries no transaction: a leader's first, a change of the membership.
+    ///
+    /// # Panics
+    /// When it does not come after everything applied.
+    pub fn advance(&mut self, zxid: Zxid) {
+        assert!(zxid > self.applied, "entry {zxid} comes after {}", self.applied);
+        self.applied = zxid;
+    }
+
+    /// Answers a read: get, exists, children, ACL, sync, the catalogue, the mounts. Watches are
+    /// left to the caller; so are `ready` of recipes and `faults` of mounts, which are not state.
+    ///
+    /// # Errors
+    /// The refusal for the client.
+    pub fn read(&self, identity: &Identity, operation: &Operation) -> Outcome {
+        read::read(&self.tables, &self.limits, identity, operation)
+    }
+
+    /// Whether an operation of an object is a command or a query.
+    ///
+    /// # Errors
+    /// No mount, a suspended one, or no such operation.
+    pub fn operation_kind(
+        &self,
+        object: &ZnodePath,
+        operation: &str,
+    ) -> Result<OperationKind, Refusal> {
+        prepare::operation_kind(&*self.tables, object, operation)
+    }
+
+    /// Runs a query on the applied state.
+    ///
+    /// # Errors
+    /// The refusal for the client; `recipe-loading` when the component is not compiled here.
+    pub fn query(&self, executor: &mut dyn RecipeExecutor, call: RecipeCall<'_>) -> Outcome {
+        let stamp = Stamp { zxid: self.applied, time_ms: self.time_ms };
+        let overlay: Box<Overlay> = Box::default();
+        let mut work = Work::new(self.tables.clone(), overlay, stamp, self.limits);
+        prepare::query(&mut work, executor, call)
+    }
+
+    /// Runs the call of a transaction that is about to be applied again, on this server's state.
+    #[must_use]
+    pub fn verify(
+        &self,
+        executor: &mut dyn RecipeExecutor,
+        zxid: Zxid,
+        transaction: &Transaction,
+    ) -> Verdict {
+        let (Some(call), Origin::Session { session, sequence, oldest_unreplied, acknowledged }) =
+            (&transaction.call, &transaction.origin)
+        else {
+            return Verdict::NotACall;
+        };
+        let epoch = self.tables.get::<Sessions>(session).map(|facts| facts.epoch);
+        let request = Request::Client {
+            session: *session,
+            epoch: epoch.unwrap_or_default(),
+            sequence: *sequence,
+            oldest_unreplied: *oldest_unreplied,
+            acknowledged: acknowledged.clone(),
+            identity: call.identity.clone(),
+            operation: Operation::Call {
+                object: call.object.clone(),
+                operation: call.operation.clone(),
+                arguments: call.arguments.clone(),
+            },
+        };
+        let stamp = Stamp { zxid, time_ms: transaction.time_ms };
+        let prepared = Outstanding::new().prepare(self, executor, stamp, request);
+        match prepared {
+            Prepared::Transaction(again)
+                if again.changes == transaction.changes && again.reply == transaction.reply =>
+            {
+                Verdict::Agrees
+            }
+            Prepared::Transaction(again) => Verdict::Differs {
+                logged: format!("{:?} -> {:?}", transaction.changes, transaction.reply),
+                computed: format!("{:?} -> {:?}", again.changes, again.reply),
+            },
+            Prepared::Answer(Err(refusal)) if refusal.code == ErrorCode::RecipeLoading => {
+                Verdict::NotReady
+            }
+            other => Verdict::Differs {
+                logged: format!("{:?} -> {:?}", transaction.changes, transaction.reply),
+                computed: format!("{other:?}"),
+            },
+        }
+    }
+
+    /// The whole state as bytes.
+    #[must_use]
+    pub fn encode_image(&self) -> Vec<u8> {
+        image::encode(self.applied, self.time_ms, &self.tables)
+    }
+
+    /// The state of an image, under production's limits.
+    ///
+    /// # Errors
+    /// When the bytes are no image, or do not have its digest.
+    pub fn decode_image(bytes: &[u8]) -> Result<Machine, LayoutError> {
+        let image::Image { applied, time_ms, tables } = image::decode(bytes)?;
+        let limits = Limits::PRODUCTION;
+        Ok(Machine { tables: Arc::new(tables), applied, time_ms, limits })
+    }
+
+    /// When the next timer, ticket deadline, TTL or empty container is due; milliseconds since
+    /// 1970. What waits for a component to be compiled may be past.
+    #[must_use]
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        let mut next = None;
+        self.tables.scan::<Deadlines>(Bound::Unbounded, &mut |(at_ms, _), ()| {
+            next = Some(*at_ms);
+            false
+        });
+        next
+    }
+
+    /// The bytes of a completely uploaded component.
+    #[must_use]
+    pub fn component_bytes(&self, digest: &ComponentDigest) -> Option<Bytes> {
+        let component = self.tables.get::<Components>(digest)?;
+        if !component.is_complete() {
+            return None;
+        }
+        Some(Bytes::from(apply::component_parts(&*self.tables, digest).concat()))
+    }
+
+    /// The completely uploaded components.
+    #[must_use]
+    pub fn components(&self) -> Vec<ComponentDigest> {
+        let all = self.tables.table::<Components>();
+        let complete = all.iter().filter(|(_, component)| component.is_complete());
+        complete.map(|(digest, _)| *digest).collect()
+    }
+
+    /// A session.
+    #[must_use]
+    pub fn session(&self, session: SessionId) -> Option<SessionStatus> {
+        let facts = self.tables.get::<Sessions>(&session)?;
+        Some(SessionStatus {
+            session,
+            epoch: facts.epoch,
+            timeout_ms: facts.timeout_ms,
+            identity: facts.identity.clone(),
+        })
+    }
+
+    /// Every session, in order of its id.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionStatus> {
+        let all = self.tables.table::<Sessions>();
+        all.iter().filter_map(|(session, _)| self.session(*session)).collect()
+    }
+
+    /// A member's incarnation, if it was recorded.
+    #[must_use]
+    pub fn member(&self, server: ServerId) -> Option<Incarnation> {
+        self.tables.get::<Members>(&server)
+    }
+
+    /// Number of znodes, the root included.
+    #[must_use]
+    pub fn znode_count(&self) -> u64 {
+        self.tables.count::<Znodes>() as u64
+    }
+
+    /// Number of sessions.
+    #[must_use]
+    pub fn session_count(&self) -> u64 {
+        self.tables.count::<Sessions>() as u64
+    }
+
+    /// Number of parked calls.
+    #[must_use]
+    pub fn ticket_count(&self) -> u64 {
+        self.tables.count::<Tickets>() as u64
+    }
+
+    /// The suspended mounts with their reasons.
+    #[must_use]
+    pub fn suspended_mounts(&self) -> Vec<(ZnodePath, String)> {
+        let all = self.tables.table::<Mounts>();
+        let suspended = all.iter().filter_map(|(path, mount)| {
+            mount.suspended.as_ref().map(|reason| (path.clone(), reason.clone()))
+        });
+        suspended.collect()
+    }
+}
+
+impl core::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Machine")
+            .field("applied", &self.applied)
+            .field("time_ms", &self.time_ms)
+            .field("znodes", &self.znode_count())
+            .field("digest", &self.digest())
+            .finish_non_exhaustive()
+    }
 }

@@ -1,26 +1,128 @@
 //! What the leader has proposed and not yet applied.
-#![allow(unused_variables, missing_docs)]
-use crate::{LogLine, Machine, Prepared, RecipeExecutor, Request, Stamp};
+//!
+//! Comes in: requests, and the news that transactions were applied. Goes out: transactions and
+//! answers. Invariant: over the applied state it shows the state after everything prepared, so
+//! that requests need not wait for one another; dropped on step-down, it leaves no trace. Must
+//! never: outlive the term it was made in.
+
+use crate::executor::RecipeExecutor;
+use crate::machine::Machine;
+use crate::prepare::{self, Work};
+use crate::request::{Prepared, Request, Stamp};
+use crate::tables::{Deadlines, Overlay, scan_merged};
+use crate::view::LogLine;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use quorate_types::{Zxid, ZnodePath};
+use core::ops::Bound;
+use quorate_types::{ZnodePath, Zxid};
 
-pub struct Outstanding {}
+/// Log lines kept until they are taken.
+const LOG_LINES_MAX: usize = 1_024;
 
-impl Outstanding {
-    pub fn new() -> Outstanding { todo!() }
-    /// Whether transactions carry the call they came from, for `verify`. On at first.
-    pub fn set_record_calls(&mut self, record: bool) { todo!() }
-    /// A transaction must be proposed under exactly `stamp.zxid` or this `Outstanding` dropped.
-    pub fn prepare(&mut self, machine: &Machine, executor: &mut dyn RecipeExecutor, stamp: Stamp, request: Request) -> Prepared { todo!() }
-    /// Everything up to `zxid` is applied: forget it here.
-    pub fn applied(&mut self, zxid: Zxid) { todo!() }
-    /// The newest transaction prepared and not yet applied.
-    pub fn tip(&self) -> Option<Zxid> { todo!() }
-    pub fn next_deadline_ms(&self, machine: &Machine) -> Option<u64> { todo!() }
-    /// Faults of a mount since its last run that went well.
-    pub fn faults(&self, mount: &ZnodePath) -> u32 { todo!() }
-    /// What recipes logged since the last call.
-    pub fn take_log(&mut self) -> Vec<LogLine> { todo!() }
+/// What the leader has proposed and not yet applied.
+pub struct Outstanding {
+    overlay: Box<Overlay>,
+    tip: Option<Zxid>,
+    time_ms: u64,
+    faults: BTreeMap<ZnodePath, u32>,
+    log: Vec<LogLine>,
+    record_calls: bool,
 }
 
-impl Default for Outstanding { fn default() -> Outstanding { Outstanding::new() } }
+impl Default for Outstanding {
+    fn default() -> Outstanding {
+        Outstanding::new()
+    }
+}
+
+impl Outstanding {
+    /// Nothing outstanding.
+    #[must_use]
+    pub fn new() -> Outstanding {
+        Outstanding {
+            overlay: Box::default(),
+            tip: None,
+            time_ms: 0,
+            faults: BTreeMap::new(),
+            log: Vec::new(),
+            record_calls: true,
+        }
+    }
+
+    /// Whether transactions carry the call they came from, for `verify`. They do at first.
+    pub fn set_record_calls(&mut self, record: bool) {
+        self.record_calls = record;
+    }
+
+    /// Turns a request into a transaction or an answer. A transaction must be proposed under
+    /// exactly `stamp.zxid`, or this value dropped.
+    ///
+    /// # Panics
+    /// When `stamp.zxid` is not above everything prepared and applied.
+    pub fn prepare(
+        &mut self,
+        machine: &Machine,
+        executor: &mut dyn RecipeExecutor,
+        stamp: Stamp,
+        request: Request,
+    ) -> Prepared {
+        let floor = self.tip.unwrap_or_default().max(machine.applied());
+        assert!(stamp.zxid > floor, "zxid {} is not above {floor}", stamp.zxid);
+        let time_ms = stamp.time_ms.max(self.time_ms).max(machine.time_ms());
+        let stamp = Stamp { zxid: stamp.zxid, time_ms };
+        let overlay = core::mem::take(&mut self.overlay);
+        let mut work = Work::new(machine.tables.clone(), overlay, stamp, *machine.limits());
+        work.faults = core::mem::take(&mut self.faults);
+        let prepared = prepare::prepare(&mut work, executor, request, self.record_calls);
+        self.overlay = work.state.overlay;
+        self.faults = work.faults;
+        let room = LOG_LINES_MAX.saturating_sub(self.log.len());
+        self.log.extend(work.log.into_iter().take(room));
+        if let Prepared::Transaction(_) = prepared {
+            self.tip = Some(stamp.zxid);
+            self.time_ms = time_ms;
+        }
+        prepared
+    }
+
+    /// Everything up to `zxid` is applied: what it wrote last is no longer needed here.
+    pub fn applied(&mut self, zxid: Zxid) {
+        self.overlay.forget(zxid);
+        self.tip = self.tip.filter(|tip| *tip > zxid);
+    }
+
+    /// The newest transaction prepared and not yet applied.
+    #[must_use]
+    pub fn tip(&self) -> Option<Zxid> {
+        self.tip
+    }
+
+    /// As [`Machine::next_deadline_ms`], after everything prepared.
+    #[must_use]
+    pub fn next_deadline_ms(&self, machine: &Machine) -> Option<u64> {
+        let mut next = None;
+        let first = Bound::Unbounded;
+        scan_merged::<Deadlines>(&machine.tables, &self.overlay, first, &mut |(at_ms, _), ()| {
+            next = Some(*at_ms);
+            false
+        });
+        next
+    }
+
+    /// Faults of a mount in a row.
+    #[must_use]
+    pub fn faults(&self, mount: &ZnodePath) -> u32 {
+        self.faults.get(mount).copied().unwrap_or(0)
+    }
+
+    /// What recipes logged since the last call; beyond a bound, lines are dropped.
+    pub fn take_log(&mut self) -> Vec<LogLine> {
+        core::mem::take(&mut self.log)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn entry_count(&self) -> usize {
+        self.overlay.entry_count()
+    }
+}

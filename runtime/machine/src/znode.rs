@@ -204,13 +204,24 @@ impl TreeKey {
         TreeKey { path: path.clone(), name_at }
     }
 
+    /// What comes before every child of `parent` and is none of them.
+    pub(crate) fn before_children(parent: &ZnodePath) -> TreeKey {
+        match parent.is_root() {
+            true => TreeKey::of(parent),
+            false => TreeKey { path: parent.clone(), name_at: parent.as_str().len() + 1 },
+        }
+    }
+
     pub(crate) fn path(&self) -> &ZnodePath {
         &self.path
     }
 
     fn parts(&self) -> (&[u8], &[u8]) {
-        let (parent, name) = self.path.as_str().as_bytes().split_at(self.name_at);
-        (parent.split_last().map_or(parent, |(_, parent)| parent), name)
+        let text = self.path.as_str().as_bytes();
+        match text.split_at_checked(self.name_at) {
+            Some((parent, name)) => (parent.split_last().map_or(parent, |(_, rest)| rest), name),
+            None => (text, &[]),
+        }
     }
 
     pub(crate) fn name(&self) -> &str {

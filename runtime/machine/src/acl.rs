@@ -1,0 +1,139 @@
+//! Who may do what: the one place that decides.
+//!
+//! Comes in: an ACL as given or stored, an identity. Goes out: yes, no, or the ACL to store.
+//! Invariant: a stored ACL names no `auth` entry; a znode without one is open to all.
+
+use crate::request::Identity;
+use crate::znode::Znode;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use quorate_types::{AclEntry, ErrorCode, Permissions, Refusal, ZnodePath};
+
+fn matches(entry: &AclEntry, identity: &Identity) -> bool {
+    match entry.scheme.as_str() {
+        "world" => entry.id == "anyone",
+        "x509" => !identity.name.is_empty() && entry.id == identity.name,
+        scheme => identity.proofs.iter().any(|(own, id)| own == scheme && *id == entry.id),
+    }
+}
+
+/// Refuses unless the identity has one of the permissions `wanted` on the znode.
+pub(crate) fn check(
+    znode: &Znode,
+    path: &ZnodePath,
+    identity: &Identity,
+    wanted: &[Permissions],
+) -> Result<(), Refusal> {
+    let Some(acl) = &znode.acl else { return Ok(()) };
+    let allowed = acl.iter().any(|entry| {
+        wanted.iter().any(|wanted| entry.permissions.contains(*wanted)) && matches(entry, identity)
+    });
+    if allowed {
+        return Ok(());
+    }
+    let who = &identity.name;
+    let message = format!("the ACL of {path} does not allow it to `{who}`");
+    Err(Refusal::new(ErrorCode::NotAllowed, message))
+}
+
+/// The ACL to store for one given: `auth` becomes the caller's identities, repeats go.
+pub(crate) fn resolve(given: &[AclEntry], identity: &Identity) -> Result<Vec<AclEntry>, Refusal> {
+    let mut acl: Vec<AclEntry> = Vec::with_capacity(given.len());
+    for entry in given {
+        for resolved in resolve_entry(entry, identity)? {
+            if !acl.contains(&resolved) {
+                acl.push(resolved);
+            }
+        }
+    }
+    if acl.is_empty() {
+        return Err(invalid("an ACL has at least one entry"));
+    }
+    Ok(acl)
+}
+
+fn resolve_entry(entry: &AclEntry, identity: &Identity) -> Result<Vec<AclEntry>, Refusal> {
+    if !Permissions::ALL.contains(entry.permissions) {
+        return Err(invalid("an ACL entry has permissions that do not exist"));
+    }
+    match entry.scheme.as_str() {
+        "world" if entry.id == "anyone" => Ok(alloc::vec![entry.clone()]),
+        "x509" | "digest" | "ip" | "sasl" if !entry.id.is_empty() => {
+            Ok(alloc::vec![entry.clone()])
+        }
+        "auth" => own_entries(entry.permissions, identity),
+        scheme => {
+            Err(invalid(&format!("`{scheme}:{}` is no identity an ACL can name", entry.id)))
+        }
+    }
+}
+
+fn own_entries(permissions: Permissions, identity: &Identity) -> Result<Vec<AclEntry>, Refusal> {
+    let name = Some((String::from("x509"), identity.name.clone()));
+    let name = name.filter(|(_, name)| !name.is_empty());
+    // As in ZooKeeper, an address proves nothing about who is there.
+    let proofs = identity.proofs.iter().filter(|(scheme, _)| scheme != "ip").cloned();
+    let entries: Vec<AclEntry> = name
+        .into_iter()
+        .chain(proofs)
+        .map(|(scheme, id)| AclEntry { permissions, scheme, id })
+        .collect();
+    if entries.is_empty() {
+        return Err(invalid("`auth` names the caller's identities, and this caller has none"));
+    }
+    Ok(entries)
+}
+
+fn invalid(message: &str) -> Refusal {
+    Refusal::new(ErrorCode::InvalidAcl, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::sync::Arc;
+
+    fn entry(permissions: Permissions, scheme: &str, id: &str) -> AclEntry {
+        AclEntry { permissions, scheme: scheme.into(), id: id.into() }
+    }
+
+    #[test]
+    fn auth_becomes_the_callers_identities_and_repeats_go() {
+        let caller = Identity::named("alice");
+        let given = [entry(Permissions::ALL, "auth", ""), entry(Permissions::ALL, "x509", "alice")];
+        let acl = resolve(&given, &caller).unwrap();
+        assert_eq!(acl, [entry(Permissions::ALL, "x509", "alice")]);
+        assert_eq!(resolve(&given, &Identity::default()).unwrap_err().code, ErrorCode::InvalidAcl);
+    }
+
+    #[test]
+    fn wrong_acls_are_refused() {
+        for given in [
+            alloc::vec![],
+            alloc::vec![entry(Permissions(32), "world", "anyone")],
+            alloc::vec![entry(Permissions::ALL, "world", "someone")],
+            alloc::vec![entry(Permissions::ALL, "magic", "x")],
+        ] {
+            let refusal = resolve(&given, &Identity::named("a")).unwrap_err();
+            assert_eq!(refusal.code, ErrorCode::InvalidAcl, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn an_identity_has_the_permissions_of_its_entries_alone() {
+        let acl = alloc::vec![
+            entry(Permissions::READ, "world", "anyone"),
+            entry(Permissions::WRITE, "x509", "alice"),
+        ];
+        let znode = Znode { acl: Some(Arc::new(acl)), ..Znode::root() };
+        let path = ZnodePath::root();
+        let allowed = |name: &str, permission| {
+            check(&znode, &path, &Identity::named(name), &[permission]).is_ok()
+        };
+        assert!(allowed("bob", Permissions::READ));
+        assert!(!allowed("bob", Permissions::WRITE));
+        assert!(allowed("alice", Permissions::WRITE));
+        assert!(!allowed("alice", Permissions::ADMIN));
+    }
+}

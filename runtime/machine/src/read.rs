@@ -1,0 +1,133 @@
+//! Reads of the applied state.
+//!
+//! Comes in: who asks, and what for. Goes out: the reply or a refusal. Invariant: changes nothing;
+//! work is in proportion to the reply. Watches and levels are the caller's business.
+
+use crate::acl;
+use crate::items::{Component, Mount};
+use crate::prepare::refuse;
+use crate::request::Identity;
+use crate::tables::{Components, Mounts, State, Tables, Znodes};
+use crate::znode::{TreeKey, Znode};
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Bound;
+use quorate_types::acl::open_acl;
+use quorate_types::limits::Limits;
+use quorate_types::recipe::{InstalledRecipe, MountedRecipe};
+use quorate_types::{
+    ErrorCode, Operation, Outcome, Permissions, Refusal, Reply, ZnodePath,
+};
+
+pub(crate) fn read(
+    tables: &Tables,
+    limits: &Limits,
+    identity: &Identity,
+    operation: &Operation,
+) -> Outcome {
+    match operation {
+        Operation::Get { path, .. } => {
+            let znode = readable(tables, identity, path, &[Permissions::READ])?;
+            Ok(Reply::Data(znode.data.clone(), znode.stat()))
+        }
+        Operation::Exists { path, .. } => match tables.znode(path) {
+            None => Ok(Reply::Exists(None)),
+            Some(znode) => {
+                acl::check(&znode, path, identity, &[Permissions::READ])?;
+                Ok(Reply::Exists(Some(znode.stat())))
+            }
+        },
+        Operation::Children { path, after, limit, .. } => {
+            let znode = readable(tables, identity, path, &[Permissions::READ])?;
+            let max = limits.children_reply_max;
+            let limit = limit.unwrap_or(max).min(max) as usize;
+            let (names, more) = children(tables, path, after.as_deref(), limit)?;
+            Ok(Reply::Children(names, more, znode.stat()))
+        }
+        Operation::GetAcl { path } => {
+            let wanted = [Permissions::READ, Permissions::ADMIN];
+            let znode = readable(tables, identity, path, &wanted)?;
+            let acl = znode.acl.as_deref().cloned().unwrap_or_else(open_acl);
+            Ok(Reply::Acl(acl, znode.stat()))
+        }
+        Operation::Sync => Ok(Reply::Done),
+        Operation::ListRecipes => Ok(Reply::Recipes(recipes(tables))),
+        Operation::ListMounts => Ok(Reply::Mounts(mounts(tables))),
+        _ => refuse(ErrorCode::Unimplemented, "this is no read of the tree"),
+    }
+}
+
+fn readable(
+    tables: &Tables,
+    identity: &Identity,
+    path: &ZnodePath,
+    wanted: &[Permissions],
+) -> Result<Arc<Znode>, Refusal> {
+    let Some(znode) = tables.znode(path) else {
+        return refuse(ErrorCode::NoNode, format!("there is no znode {path}"));
+    };
+    acl::check(&znode, path, identity, wanted)?;
+    Ok(znode)
+}
+
+fn children(
+    tables: &Tables,
+    path: &ZnodePath,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<String>, bool), Refusal> {
+    let from = match after {
+        None | Some("") => TreeKey::before_children(path),
+        Some(name) => match path.join(name) {
+            Ok(child) if !name.contains('/') => TreeKey::of(&child),
+            Ok(_) | Err(_) => {
+                return refuse(ErrorCode::BadArguments, format!("`{name}` is no name of a znode"));
+            }
+        },
+    };
+    let mut names = Vec::new();
+    let mut more = false;
+    tables.scan::<Znodes>(Bound::Excluded(&from), &mut |key, _| {
+        let is_child = key.is_child_of(path);
+        more = is_child && names.len() >= limit;
+        if is_child && !more {
+            names.push(String::from(key.name()));
+        }
+        is_child && !more
+    });
+    Ok((names, more))
+}
+
+fn recipes(tables: &Tables) -> Vec<InstalledRecipe> {
+    let mut found = Vec::new();
+    tables.scan::<Components>(Bound::Unbounded, &mut |digest, component: &Arc<Component>| {
+        if let Some((installed, descriptor)) = component.installed.clone() {
+            let bytes = component.total_bytes;
+            found.push(InstalledRecipe { digest: *digest, bytes, installed, ready: false, descriptor });
+        }
+        true
+    });
+    found
+}
+
+fn mounts(tables: &Tables) -> Vec<MountedRecipe> {
+    let mut found = Vec::new();
+    tables.scan::<Mounts>(Bound::Unbounded, &mut |path, mount: &Arc<Mount>| {
+        let component = tables.get::<Components>(&mount.digest);
+        let installed = component.as_ref().and_then(|component| component.installed.as_ref());
+        let (_, descriptor) = installed.expect("a mount's component is installed");
+        found.push(MountedRecipe {
+            path: path.clone(),
+            recipe: descriptor.name.clone(),
+            version: descriptor.version.clone(),
+            digest: mount.digest,
+            open: mount.open,
+            suspended: mount.suspended.clone(),
+            faults: 0,
+        });
+        true
+    });
+    found
+}
