@@ -1,2 +1,68 @@
-//! To be written.
-fn main() {}
+//! The binary `quorate`: servers, clusters, and every client and operator command.
+//!
+//! Comes in: the command line. Goes out: text or one JSON value on the standard output, messages on
+//! the standard error, an exit code by kind of error. Must never hold a rule of the servers.
+
+mod arguments;
+mod bench;
+mod call;
+mod cluster;
+mod dev;
+mod exit;
+mod json_cbor;
+mod leader;
+mod lock;
+mod output;
+mod profile;
+mod recipe;
+mod serve;
+mod standard_recipes;
+mod status;
+mod tree;
+
+use anyhow::Result;
+use arguments::{Command, CommandLine, Reach};
+use clap::Parser;
+use output::Output;
+use quorate_client::Client;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let output = Output::new(line.json);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(line, output)),
+        Err(error) => Err(error.into()),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(exit::code_of(&error))
+        }
+    }
+}
+
+async fn run(line: CommandLine, output: Output) -> Result<ExitCode> {
+    let reach = line.reach;
+    match line.command {
+        Command::Dev(arguments) => dev::run(&arguments, output).await?,
+        Command::Serve { config, exit_with_input } => serve::run(&config, exit_with_input)?,
+        Command::Cluster(command) => cluster::run(&command, output)?,
+        Command::Status { all } => status::run(&reach, all, output).await?,
+        Command::Tree(command) => tree::run(&reach, command, output).await?,
+        Command::Call(arguments) => call::run(&reach, &arguments, output).await?,
+        Command::Lock(arguments) => return lock::run(&reach, &arguments, output).await,
+        Command::Recipe(command) => recipe::run(&reach, command, output).await?,
+        Command::Leader(command) => leader::run(&reach, &command, output).await?,
+        Command::Bench(command) => bench::run(&reach, &command, output).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A client from flags, environment and profile.
+async fn connect(reach: &Reach) -> Result<Client> {
+    let profile = profile::resolve(reach)?;
+    Ok(Client::connect(profile::client_config(&profile, reach)?).await?)
+}

@@ -1,0 +1,314 @@
+//! The command line: every command, its flags, an example each.
+//!
+//! Comes in: arguments. Goes out: typed commands. Must never do anything.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A coordination server whose recipes are hot-loaded WebAssembly.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, about, propagate_version = true)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// Print one JSON value instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How the servers are reached. Flags win over the environment, that over the profile file.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Reach {
+    /// The file that `dev` and `cluster create` write: endpoints and certificates.
+    #[arg(long, global = true, env = "QUORATE_PROFILE", value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Servers as host:port, separated by commas.
+    #[arg(long, global = true, env = "QUORATE_ENDPOINTS", value_delimiter = ',', value_name = "LIST")]
+    pub(crate) endpoints: Vec<String>,
+    /// Certificate of the cluster's authority (PEM).
+    #[arg(long, global = true, env = "QUORATE_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// This client's certificate (PEM).
+    #[arg(long, global = true, env = "QUORATE_CERTIFICATE", value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Key of this client's certificate (PEM).
+    #[arg(long, global = true, env = "QUORATE_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// How long a command may take, in milliseconds.
+    #[arg(long, global = true, default_value_t = 30_000, value_name = "MS")]
+    pub(crate) timeout_ms: u64,
+    /// How long the servers keep this command's session without hearing from it, in milliseconds.
+    #[arg(long, global = true, default_value_t = 6_000, value_name = "MS")]
+    pub(crate) session_timeout_ms: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a local cluster with its own certificates. Example: quorate dev --servers 3
+    Dev(DevArguments),
+    /// Run one server. Example: quorate serve --config quorate.toml
+    Serve {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Shut down when the standard input ends.
+        #[arg(long, hide = true)]
+        exit_with_input: bool,
+    },
+    /// Make a cluster's configuration and certificates.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Show how a server sees the cluster. Example: quorate status
+    Status {
+        /// Ask every member, each by its own connection.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Read and change the tree.
+    #[command(subcommand)]
+    Tree(TreeCommand),
+    /// Call a recipe. Example: quorate call /locks/orders acquire --wait-ms 5000
+    Call(CallArguments),
+    /// Run a command while holding a lock. Example: quorate lock /locks/orders -- ./migrate.sh
+    Lock(LockArguments),
+    /// Make, install and mount recipes.
+    #[command(subcommand)]
+    Recipe(RecipeCommand),
+    /// Move leadership.
+    #[command(subcommand)]
+    Leader(LeaderCommand),
+    /// Measure a running cluster. Example: quorate bench writes --outstanding 64
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DevArguments {
+    /// How many servers: an odd number.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=9))]
+    pub(crate) servers: u64,
+    /// First port; each server takes two. 0: any that are free.
+    #[arg(long, default_value_t = 7420)]
+    pub(crate) port: u16,
+    /// Where everything is kept; reused if it holds a dev cluster of this size.
+    #[arg(long, default_value = ".quorate-dev", value_name = "FOLDER")]
+    pub(crate) dir: PathBuf,
+    /// Do not install and mount the standard recipes.
+    #[arg(long)]
+    pub(crate) bare: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Write a folder per server with its configuration and certificates, and a profile for
+    /// clients. Example: quorate cluster create --servers db1,db2,db3 --out ./cluster
+    Create {
+        /// Host names or addresses, in the order of the server ids; host:port for another native port.
+        #[arg(long, value_delimiter = ',', required = true, value_name = "HOSTS")]
+        servers: Vec<String>,
+        /// Where; must not exist yet.
+        #[arg(long, value_name = "FOLDER")]
+        out: PathBuf,
+        /// Name of the cluster.
+        #[arg(long, default_value = "quorate")]
+        name: String,
+        /// Where each server keeps its data.
+        #[arg(long, default_value = "/var/lib/quorate", value_name = "FOLDER")]
+        data_dir: PathBuf,
+    },
+    /// Issue a certificate for another client. Example: quorate cluster client alice --authority ./cluster/authority --out .
+    Client {
+        /// Name of the client.
+        name: String,
+        /// The folder `cluster create` wrote the authority to.
+        #[arg(long, value_name = "FOLDER")]
+        authority: PathBuf,
+        /// Where to write certificate and key.
+        #[arg(long, default_value = ".", value_name = "FOLDER")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TreeCommand {
+    /// Print the data of a znode. Example: quorate tree get /app/config
+    Get {
+        path: String,
+        /// Read this server's state as it is, which may be a little old.
+        #[arg(long)]
+        local: bool,
+    },
+    /// Replace the data of a znode. Example: quorate tree set /app/config '{"a":1}' --version 3
+    Set {
+        path: String,
+        /// The data; `-` reads the standard input.
+        data: String,
+        /// Only if the znode has this version.
+        #[arg(long)]
+        version: Option<i32>,
+    },
+    /// Create a znode. Example: quorate tree create /app --parents
+    Create {
+        path: String,
+        /// The data; `-` reads the standard input.
+        #[arg(default_value = "")]
+        data: String,
+        /// Append a growing number to the name.
+        #[arg(long)]
+        sequential: bool,
+        /// Create missing parents first.
+        #[arg(long, short = 'p')]
+        parents: bool,
+    },
+    /// Delete a znode. Example: quorate tree delete /app
+    Delete {
+        path: String,
+        /// Only if the znode has this version.
+        #[arg(long)]
+        version: Option<i32>,
+        /// With everything below it.
+        #[arg(long, short = 'r')]
+        recursive: bool,
+    },
+    /// List the children of a znode. Example: quorate tree ls /
+    Ls {
+        #[arg(default_value = "/")]
+        path: String,
+        /// Read this server's state as it is, which may be a little old.
+        #[arg(long)]
+        local: bool,
+    },
+    /// Print what is known of a znode besides its data. Example: quorate tree stat /app
+    Stat { path: String },
+    /// Print the ACL of a znode. Example: quorate tree acl /app
+    Acl { path: String },
+    /// Print changes as they happen. Example: quorate tree watch /app --recursive
+    Watch {
+        path: String,
+        /// Everything below it too.
+        #[arg(long, short = 'r')]
+        recursive: bool,
+        /// Stop after so many.
+        #[arg(long)]
+        count: Option<u64>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CallArguments {
+    /// The object: a name below a mount.
+    pub(crate) object: String,
+    /// The operation.
+    pub(crate) operation: String,
+    /// Arguments as JSON.
+    #[arg(long, value_name = "JSON", conflicts_with = "fields")]
+    pub(crate) args: Option<String>,
+    /// Arguments as --field value; values are JSON, or else text.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "--FIELD VALUE")]
+    pub(crate) fields: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LockArguments {
+    /// The lock: a name below a mount of the lock recipe.
+    pub(crate) object: String,
+    /// Give up after waiting this long, in milliseconds; 0 does not wait at all.
+    #[arg(long, value_name = "MS")]
+    pub(crate) wait_ms: Option<u64>,
+    /// Shown to others who ask who holds the lock.
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
+    /// The command; it finds the fencing token in QUORATE_FENCING_TOKEN.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipeCommand {
+    /// Build a recipe's crate into a component. Example: quorate recipe build .
+    Build {
+        /// The crate's folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// Where to write the component; default: target/<name>.wasm in the crate.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Run a recipe crate's native tests. Example: quorate recipe test .
+    Test {
+        /// The crate's folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Bring a component to the cluster. Example: quorate recipe install target/counter.wasm
+    Install { component: PathBuf },
+    /// List installed recipes and mounts. Example: quorate recipe list
+    List,
+    /// Show what a component file or an installed recipe is. Example: quorate recipe inspect lock
+    Inspect {
+        /// A file, a recipe's name, or a digest.
+        recipe: String,
+    },
+    /// Let a recipe govern a subtree. Example: quorate recipe mount /locks lock
+    Mount {
+        path: String,
+        /// Name, name@version or digest.
+        recipe: String,
+        /// Configuration as JSON.
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
+        /// Allow plain writes below the mount.
+        #[arg(long)]
+        open: bool,
+        /// Fuel of one call.
+        #[arg(long)]
+        fuel: Option<u64>,
+    },
+    /// End a recipe's rule over a subtree; its znodes stay. Example: quorate recipe unmount /locks
+    Unmount { path: String },
+    /// Take a recipe out of the catalogue. Example: quorate recipe remove lock@1.0.0
+    Remove {
+        /// Name, name@version or digest.
+        recipe: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LeaderCommand {
+    /// Make another server the leader. Example: quorate leader transfer --to 2
+    Transfer {
+        /// Which; default: the most caught-up one.
+        #[arg(long)]
+        to: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Settings of znodes through the log. Example: quorate bench writes --outstanding 64 --seconds 5
+    Writes {
+        /// Requests without a reply at a time.
+        #[arg(long, default_value_t = 64)]
+        outstanding: u32,
+        /// How long.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Bytes of data.
+        #[arg(long, default_value_t = 256)]
+        bytes: usize,
+    },
+    /// Uncontended lock acquire and release. Example: quorate bench lock --mount /locks
+    Lock {
+        /// A mount of the lock recipe.
+        #[arg(long, default_value = "/locks")]
+        mount: String,
+        /// Locks used at a time.
+        #[arg(long, default_value_t = 16)]
+        outstanding: u32,
+        /// How long.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+}

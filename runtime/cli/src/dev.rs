@@ -1,0 +1,261 @@
+//! `quorate dev`: a local cluster of real server processes with its own certificates.
+//!
+//! Comes in: how many servers, where. Goes out: a ready line with addresses, a profile that every
+//! other command finds. Invariant: the servers end with this process; the data stays for the next
+//! time.
+
+use crate::arguments::DevArguments;
+use crate::cluster::{NewCluster, NewServer, WrittenCluster};
+use crate::lock::interrupted;
+use crate::output::Output;
+use crate::profile::{Profile, client_config};
+use crate::recipe;
+use crate::standard_recipes::{STANDARD_RECIPES, usual_mount};
+use anyhow::{Context, Result, bail};
+use quorate_client::{Client, ErrorCode, MountRequest};
+use quorate_server::configuration::VerifyMode;
+use quorate_types::limits::Limits;
+use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// How long the servers have to stop before they are killed.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// Ports between two servers.
+const PORT_STEP: u16 = 10;
+/// Log segments of a local cluster: small, for they are filled with zeros ahead of use.
+const SEGMENT_BYTES: u32 = 1 << 20;
+
+pub(crate) async fn run(arguments: &DevArguments, output: Output) -> Result<()> {
+    let cluster = prepare(arguments)?;
+    let mut children = Vec::new();
+    for configuration in &cluster.configurations {
+        children.push(spawn(configuration)?);
+    }
+    let serving = tokio::select! {
+        ready = make_ready(arguments, &cluster, output) => ready.map(|()| true),
+        () = interrupted() => Ok(false),
+        ended = first_end(&children) => Err(ended),
+    };
+    if matches!(serving, Ok(true)) {
+        print_ready(&cluster, &children, output)?;
+        watch_over(&mut children, output).await;
+    }
+    output.note("stopping");
+    stop(children).await?;
+    serving.map(drop)
+}
+
+/// Makes the cluster's folder, or takes the one that is there.
+fn prepare(arguments: &DevArguments) -> Result<WrittenCluster> {
+    let out = &arguments.dir;
+    if !out.exists() {
+        let servers = dev_servers(arguments)?;
+        let limits = Limits { log_segment_bytes: SEGMENT_BYTES, ..Limits::PRODUCTION };
+        let name = "dev".to_owned();
+        return NewCluster { name, servers, verify: VerifyMode::All, limits }.write(out);
+    }
+    let out = std::fs::canonicalize(out).with_context(|| out.display().to_string())?;
+    let profile_path = out.join("profile.toml");
+    let profile = Profile::load(&profile_path).with_context(|| {
+        format!("{} is there and holds no dev cluster: name another --dir", out.display())
+    })?;
+    let count = profile.endpoints.len();
+    if u64::try_from(count)? != arguments.servers {
+        bail!(
+            "{} holds a cluster of {count}: pass --servers {count}, another --dir, or remove it",
+            out.display()
+        );
+    }
+    let configurations =
+        (1..=count).map(|server| out.join(format!("server-{server}/quorate.toml"))).collect();
+    Ok(WrittenCluster { configurations, profile, profile_path })
+}
+
+fn dev_servers(arguments: &DevArguments) -> Result<Vec<NewServer>> {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let count = u16::try_from(arguments.servers)?;
+    let ports: Vec<(u16, u16)> = if arguments.port == 0 {
+        free_ports(usize::from(count))?
+    } else {
+        let last = arguments.port.checked_add(PORT_STEP * count).context("the ports end at 65535")?;
+        (arguments.port..last).step_by(usize::from(PORT_STEP)).map(|port| (port, port + 1)).collect()
+    };
+    let server = |(native_port, peer_port)| NewServer {
+        host: loopback.to_string(),
+        listen: loopback,
+        native_port,
+        peer_port,
+        data_dir: None,
+    };
+    Ok(ports.into_iter().map(server).collect())
+}
+
+/// Pairs of UDP ports that nobody uses at this moment.
+fn free_ports(count: usize) -> Result<Vec<(u16, u16)>> {
+    let sockets: Vec<UdpSocket> = (0..count * 2)
+        .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<_, _>>()
+        .context("no free port")?;
+    let ports: Vec<u16> = sockets
+        .iter()
+        .map(|socket| Ok(socket.local_addr()?.port()))
+        .collect::<Result<_, std::io::Error>>()?;
+    Ok(ports.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
+}
+
+fn spawn(configuration: &Path) -> Result<Child> {
+    let folder = configuration.parent().unwrap_or(Path::new("."));
+    let log_path = folder.join("server.log");
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log_path)
+        .with_context(|| log_path.display().to_string())?;
+    Command::new(std::env::current_exe().context("where am I?")?)
+        .arg("serve")
+        .arg("--config")
+        .arg(configuration)
+        .arg("--exit-with-input")
+        // The pipe ends when this process does, however it ends.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .context("cannot start a server process")
+}
+
+/// Waits for a leader, then installs and mounts the standard recipes.
+async fn make_ready(
+    arguments: &DevArguments,
+    cluster: &WrittenCluster,
+    output: Output,
+) -> Result<()> {
+    let reach = crate::arguments::Reach {
+        timeout_ms: 60_000,
+        session_timeout_ms: 6_000,
+        ..crate::arguments::Reach::default()
+    };
+    let client = Client::connect(client_config(&cluster.profile, &reach)?).await?;
+    if !arguments.bare {
+        if STANDARD_RECIPES.is_empty() {
+            output.note(
+                "this binary was built without the standard recipes: run `cargo xtask build`",
+            );
+        }
+        for (name, component) in STANDARD_RECIPES {
+            mount_standard(&client, name, component, output).await?;
+        }
+    }
+    Ok(client.close().await?)
+}
+
+async fn mount_standard(
+    client: &Client,
+    name: &str,
+    component: &'static [u8],
+    output: Output,
+) -> Result<()> {
+    let path = usual_mount(name);
+    let mounted = client.list_mounts().await?;
+    if mounted.iter().any(|mount| mount.path.as_str() == path) {
+        return Ok(());
+    }
+    let installed = recipe::install(client, component.into(), output).await?;
+    let request = MountRequest {
+        path: path.clone(),
+        digest: installed.digest,
+        config: bytes::Bytes::new(),
+        open: false,
+        fuel: None,
+    };
+    match client.mount(request).await {
+        Err(error) if error.code() == Some(ErrorCode::NodeExists) => {
+            output.note(&format!("{path} is in use: the recipe {name} is not mounted there"));
+            Ok(())
+        }
+        other => Ok(other?),
+    }
+}
+
+fn print_ready(cluster: &WrittenCluster, children: &[Child], output: Output) -> Result<()> {
+    let default = cluster.profile.save_as_default()?;
+    let profile = default.as_ref().unwrap_or(&cluster.profile_path);
+    let endpoints = cluster.profile.endpoints.join(",");
+    let mut text = format!("ready  {} servers  {endpoints}  profile {}", children.len(), profile.display());
+    if default.is_none() {
+        text.push_str("\n       another profile is the default: pass --profile with this one");
+    }
+    let servers: Vec<Value> = (1..)
+        .zip(children.iter().zip(&cluster.profile.endpoints))
+        .map(|(server, (child, endpoint)): (u64, _)| {
+            json!({ "server": server, "pid": child.id(), "native_address": endpoint })
+        })
+        .collect();
+    let value = json!({
+        "ready": true,
+        "servers": servers,
+        "profile": cluster.profile_path.display().to_string(),
+    });
+    output.print(&text, &value);
+    Ok(())
+}
+
+/// An error that says which server ended first.
+async fn first_end(children: &[Child]) -> anyhow::Error {
+    let pids: Vec<PathBuf> = children
+        .iter()
+        .filter_map(|child| child.id())
+        .map(|pid| PathBuf::from(format!("/proc/{pid}/stat")))
+        .collect();
+    loop {
+        for (server, stat) in (1..).zip(&pids) {
+            let text = std::fs::read_to_string(stat).unwrap_or_default();
+            let gone = text.is_empty() || text.contains(") Z ");
+            if gone {
+                let server: u64 = server;
+                return anyhow::anyhow!(
+                    "server {server} ended at once: see server-{server}/server.log in the cluster's folder"
+                );
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Until the user ends it; a server that ends by itself is told of, the others go on.
+async fn watch_over(children: &mut [Child], output: Output) {
+    let mut told = vec![false; children.len()];
+    loop {
+        tokio::select! {
+            () = interrupted() => return,
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+        for (position, child) in children.iter_mut().enumerate() {
+            if let (Ok(Some(status)), false) = (child.try_wait(), told[position]) {
+                told[position] = true;
+                output.note(&format!("server {} has ended: {status}", position + 1));
+            }
+        }
+        if told.iter().all(|ended| *ended) {
+            return;
+        }
+    }
+}
+
+async fn stop(mut children: Vec<Child>) -> Result<()> {
+    for child in &mut children {
+        // The end of its input asks a server to stop.
+        drop(child.stdin.take());
+    }
+    for child in &mut children {
+        if timeout(STOP_GRACE, child.wait()).await.is_err() {
+            child.kill().await?;
+        }
+    }
+    Ok(())
+}

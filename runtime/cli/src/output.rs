@@ -1,0 +1,119 @@
+//! What people and programs read: text, or one JSON value.
+//!
+//! Comes in: a result in both forms. Goes out: the one asked for, on the standard output; errors on
+//! the standard error. Must never print control characters that came from a server or a file.
+
+use crate::exit;
+use quorate_client::ClientError;
+use serde_json::{Value, json};
+use std::io::Write as _;
+
+/// Text or JSON.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Output {
+        Output { json }
+    }
+
+    /// Whether a program reads.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// One result.
+    pub(crate) fn print(self, text: &str, json: &Value) {
+        let line = if self.json { json.to_string() } else { printable(text) };
+        if !line.is_empty() {
+            // A reader that has gone away is no error of ours.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+
+    /// A word on what is under way; programs do not see it.
+    pub(crate) fn note(self, text: &str) {
+        if !self.json {
+            let _ = writeln!(std::io::stderr(), "{}", printable(text));
+        }
+    }
+
+    /// Why it did not work.
+    pub(crate) fn error(self, error: &anyhow::Error) {
+        if self.json {
+            let refusal = error.downcast_ref::<ClientError>();
+            let value = json!({
+                "error": format!("{error:#}"),
+                "code": refusal.and_then(ClientError::code).map(|code| code.name()),
+                "recipe_code": refusal.and_then(ClientError::recipe_code),
+                "exit_code": exit::code_of(error),
+            });
+            let _ = writeln!(std::io::stderr(), "{value}");
+        } else {
+            let _ = writeln!(std::io::stderr(), "quorate: {}", printable(&format!("{error:#}")));
+        }
+    }
+}
+
+/// Control characters but line ends and tabs, escaped: a znode's name must not move the cursor.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && !matches!(character, '\n' | '\t') {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Data as text if it is text, else in hexadecimal.
+pub(crate) fn data_text(data: &[u8]) -> String {
+    match std::str::from_utf8(data) {
+        Ok(text) => text.to_owned(),
+        Err(_) => format!("0x{}", crate::json_cbor::hex(data)),
+    }
+}
+
+/// Data for a program: text if it is text, else `{"bytes": "<hex>"}`.
+pub(crate) fn data_json(data: &[u8]) -> Value {
+    match std::str::from_utf8(data) {
+        Ok(text) => json!(text),
+        Err(_) => json!({ "bytes": crate::json_cbor::hex(data) }),
+    }
+}
+
+/// Rows as aligned columns.
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|title| title.len()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let titles: Vec<String> = header.iter().map(|title| (*title).to_owned()).collect();
+    let lines = std::iter::once(&titles).chain(rows).map(|row| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_are_shown_not_obeyed() {
+        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\n");
+    }
+
+    #[test]
+    fn columns_align() {
+        let rows = vec![vec!["1".to_owned(), "leader".to_owned()]];
+        assert_eq!(table(&["server", "role"], &rows), "server  role\n1       leader");
+    }
+}

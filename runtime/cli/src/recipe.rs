@@ -1,0 +1,293 @@
+//! `quorate recipe`: from a crate to a mounted recipe.
+//!
+//! Comes in: crates, component files, names. Goes out: components, an installed catalogue, mounts.
+//! Invariant: what is sent to the cluster was checked here first by the same rules, so that an
+//! author sees errors without a cluster.
+
+use crate::arguments::{Reach, RecipeCommand};
+use crate::output::{Output, table};
+use crate::{connect, json_cbor};
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+use quorate_client::{Client, ComponentDigest, InstalledRecipe, MountRequest, MountedRecipe};
+use quorate_recipe_build::BuildRequest;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -> Result<()> {
+    match command {
+        RecipeCommand::Build { folder, out } => build(folder, out, output),
+        RecipeCommand::Test { folder } => test(&folder),
+        RecipeCommand::Inspect { recipe } if Path::new(&recipe).is_file() => {
+            inspect_file(Path::new(&recipe), output)
+        }
+        command => {
+            let client = connect(reach).await?;
+            let done = perform(&client, command, output).await;
+            // A session ends by its timeout if it cannot be closed now.
+            let closed = client.close().await;
+            done?;
+            Ok(closed?)
+        }
+    }
+}
+
+async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Result<()> {
+    match command {
+        RecipeCommand::Build { .. } | RecipeCommand::Test { .. } => Ok(()),
+        RecipeCommand::Install { component } => install_file(client, &component, output).await,
+        RecipeCommand::List => list(client, output).await,
+        RecipeCommand::Inspect { recipe } => inspect_installed(client, &recipe, output).await,
+        RecipeCommand::Mount { path, recipe, config, open, fuel } => {
+            let digest = find(client, &recipe).await?.digest;
+            let config = config_of(config.as_deref())?;
+            let request = MountRequest { path, digest, config, open, fuel };
+            mount(client, request, &recipe, output).await
+        }
+        RecipeCommand::Unmount { path } => {
+            client.unmount(&path).await?;
+            output.print(&format!("unmounted {path}"), &json!({ "unmounted": path }));
+            Ok(())
+        }
+        RecipeCommand::Remove { recipe } => {
+            let found = find(client, &recipe).await?;
+            client.remove_recipe(found.digest).await?;
+            output.print(&format!("removed {}", full_name(&found)), &recipe_json(&found));
+            Ok(())
+        }
+    }
+}
+
+fn build(folder: PathBuf, out: Option<PathBuf>, output: Output) -> Result<()> {
+    let toolchain = quorate_recipe_build::install(&mut |text| output.note(text))?;
+    let request =
+        BuildRequest { folder: folder.clone(), package: None, features: Vec::new(), target_folder: None };
+    let built = quorate_recipe_build::build(&request, &toolchain, &mut |text| output.note(text))?;
+    let inspection = quorate_recipe_host::inspect(&built.component)
+        .context("the component was built and cannot be a recipe")?;
+    let name = inspection.descriptor.name.clone();
+    let out = out.unwrap_or_else(|| folder.join("target").join(format!("{name}.wasm")));
+    if let Some(parent) = out.parent() {
+        std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+    }
+    std::fs::write(&out, &built.component).with_context(|| out.display().to_string())?;
+    let bytes = built.component.len();
+    let text = format!(
+        "{} {} → {} ({bytes} bytes, sha256 {})\nnext: quorate recipe install {}",
+        name,
+        inspection.descriptor.version,
+        out.display(),
+        built.digest,
+        out.display()
+    );
+    let value = json!({
+        "name": name,
+        "version": inspection.descriptor.version,
+        "file": out.display().to_string(),
+        "bytes": bytes,
+        "digest": built.digest,
+    });
+    output.print(&text, &value);
+    Ok(())
+}
+
+fn test(folder: &Path) -> Result<()> {
+    let status = std::process::Command::new("cargo")
+        .arg("test")
+        .current_dir(folder)
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the recipe's tests failed");
+    }
+    Ok(())
+}
+
+async fn install_file(client: &Client, path: &Path, output: Output) -> Result<()> {
+    let component = std::fs::read(path)
+        .with_context(|| format!("cannot read {}; `quorate recipe build` makes it", path.display()))?;
+    // Checked by the servers too; here the author sees every reason at once and without an upload.
+    quorate_recipe_host::inspect(&component)
+        .with_context(|| format!("{} cannot be installed", path.display()))?;
+    let installed = install(client, component.into(), output).await?;
+    let text = format!(
+        "installed {}\nnext: quorate recipe mount /PATH {}",
+        full_name(&installed),
+        installed.descriptor.name
+    );
+    output.print(&text, &recipe_json(&installed));
+    Ok(())
+}
+
+/// Uploads and installs a component, with a progress bar.
+pub(crate) async fn install(
+    client: &Client,
+    component: Bytes,
+    output: Output,
+) -> Result<InstalledRecipe> {
+    let bar = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let style = "uploading {bar:30} {bytes}/{total_bytes}";
+    bar.set_style(ProgressStyle::with_template(style).context("the bar's template")?);
+    let shown = bar.clone();
+    let installed = client
+        .upload_and_install(component, move |done, total| {
+            shown.set_length(u64::from(total));
+            shown.set_position(u64::from(done));
+        })
+        .await;
+    bar.finish_and_clear();
+    Ok(installed?)
+}
+
+async fn list(client: &Client, output: Output) -> Result<()> {
+    let recipes = client.list_recipes().await?;
+    let mounts = client.list_mounts().await?;
+    let recipe_rows: Vec<Vec<String>> = recipes
+        .iter()
+        .map(|recipe| {
+            vec![
+                recipe.descriptor.name.clone(),
+                recipe.descriptor.version.clone(),
+                if recipe.ready { "ready" } else { "loading" }.to_owned(),
+                recipe.bytes.to_string(),
+                recipe.digest.to_string().chars().take(16).collect(),
+            ]
+        })
+        .collect();
+    let mount_rows: Vec<Vec<String>> = mounts
+        .iter()
+        .map(|mount| {
+            vec![
+                mount.path.to_string(),
+                format!("{}@{}", mount.recipe, mount.version),
+                mount.suspended.clone().unwrap_or_else(|| "serving".to_owned()),
+            ]
+        })
+        .collect();
+    let text = format!(
+        "{}\n\n{}",
+        table(&["recipe", "version", "state", "bytes", "digest"], &recipe_rows),
+        table(&["mount", "recipe", "state"], &mount_rows)
+    );
+    let value = json!({
+        "recipes": recipes.iter().map(recipe_json).collect::<Vec<_>>(),
+        "mounts": mounts.iter().map(mount_json).collect::<Vec<_>>(),
+    });
+    output.print(&text, &value);
+    Ok(())
+}
+
+fn full_name(recipe: &InstalledRecipe) -> String {
+    format!("{}@{}", recipe.descriptor.name, recipe.descriptor.version)
+}
+
+fn recipe_json(recipe: &InstalledRecipe) -> Value {
+    json!({
+        "name": recipe.descriptor.name,
+        "version": recipe.descriptor.version,
+        "state_version": recipe.descriptor.state_version,
+        "doc": recipe.descriptor.doc,
+        "digest": recipe.digest.to_string(),
+        "bytes": recipe.bytes,
+        "ready": recipe.ready,
+        "operations": recipe.descriptor.operations,
+    })
+}
+
+fn mount_json(mount: &MountedRecipe) -> Value {
+    json!({
+        "path": mount.path.as_str(),
+        "recipe": mount.recipe,
+        "version": mount.version,
+        "digest": mount.digest.to_string(),
+        "open": mount.open,
+        "suspended": mount.suspended,
+        "faults": mount.faults,
+    })
+}
+
+/// The installed recipe that `wanted` names: a name, `name@version` or a digest. Of several
+/// versions the newest installed.
+async fn find(client: &Client, wanted: &str) -> Result<InstalledRecipe> {
+    let recipes = client.list_recipes().await?;
+    let digest = ComponentDigest::from_hex(wanted);
+    let matching = recipes.iter().filter(|recipe| match digest {
+        Some(digest) => recipe.digest == digest,
+        None => wanted == recipe.descriptor.name || wanted == full_name(recipe),
+    });
+    let newest = matching.max_by_key(|recipe| recipe.installed).cloned();
+    newest.with_context(|| {
+        let known: Vec<String> = recipes.iter().map(full_name).collect();
+        format!("no recipe `{wanted}` is installed; installed: {}", known.join(", "))
+    })
+}
+
+fn config_of(text: Option<&str>) -> Result<Bytes> {
+    let Some(text) = text else { return Ok(Bytes::new()) };
+    let value: Value = serde_json::from_str(text).context("--config is not JSON")?;
+    Ok(json_cbor::to_cbor(&value)?.into())
+}
+
+async fn mount(
+    client: &Client,
+    request: MountRequest,
+    recipe: &str,
+    output: Output,
+) -> Result<()> {
+    let (path, digest) = (request.path.clone(), request.digest);
+    client.mount(request).await?;
+    let text = format!("mounted {recipe} at {path}\nnext: quorate call {path}/NAME OPERATION");
+    output.print(&text, &json!({ "path": path, "digest": digest.to_string() }));
+    Ok(())
+}
+
+fn inspect_file(path: &Path, output: Output) -> Result<()> {
+    let component = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let inspection = quorate_recipe_host::inspect(&component)
+        .with_context(|| format!("{} is no recipe", path.display()))?;
+    let descriptor = &inspection.descriptor;
+    let mut text = describe(&descriptor.name, &descriptor.version, &descriptor.doc);
+    text.push_str(&operations_text(&descriptor.operations));
+    text.push_str(&format!("\n\n{} bytes, sha256 {}", inspection.bytes, inspection.digest));
+    let value = json!({
+        "name": descriptor.name,
+        "version": descriptor.version,
+        "doc": descriptor.doc,
+        "operations": descriptor.operations,
+        "bytes": inspection.bytes,
+        "digest": inspection.digest.to_string(),
+        "imports": inspection.imports,
+    });
+    output.print(&text, &value);
+    Ok(())
+}
+
+async fn inspect_installed(client: &Client, wanted: &str, output: Output) -> Result<()> {
+    let recipe = find(client, wanted).await?;
+    let descriptor = &recipe.descriptor;
+    let mut text = describe(&descriptor.name, &descriptor.version, &descriptor.doc);
+    text.push_str(&operations_text(&descriptor.operations));
+    text.push_str(&format!("\n\n{} bytes, sha256 {}", recipe.bytes, recipe.digest));
+    output.print(&text, &recipe_json(&recipe));
+    Ok(())
+}
+
+fn describe(name: &str, version: &str, doc: &str) -> String {
+    format!("{name} {version}\n{doc}\n\n")
+}
+
+fn operations_text(operations: &[quorate_types::recipe::OperationDescriptor]) -> String {
+    let rows: Vec<Vec<String>> = operations
+        .iter()
+        .map(|operation| {
+            let kind = match operation.kind {
+                quorate_types::recipe::OperationKind::Command => "command",
+                quorate_types::recipe::OperationKind::Query => "query",
+            };
+            let first_line = operation.doc.lines().next().unwrap_or("").to_owned();
+            vec![operation.name.clone(), kind.to_owned(), first_line]
+        })
+        .collect();
+    table(&["operation", "kind", "what it does"], &rows)
+}
