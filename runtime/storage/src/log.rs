@@ -94,6 +94,8 @@ pub(crate) struct LiveSegment {
     pub(crate) segment: Segment,
     /// Zero: none.
     pub(crate) newest_entry: Index,
+    /// The file still has the length that it was made with.
+    pub(crate) is_recyclable: bool,
 }
 
 /// A file waiting to become a segment.
@@ -288,9 +290,9 @@ impl Log {
         let dropped: Vec<LiveSegment> = self.segments.drain(..count).collect();
         // The mark that allows this must be durable first, even if its own sync was put off.
         let mut operations = vec![DiskOperation::Sync { file: self.active().file() }];
-        operations.extend(self.write_manifest(self.sequence));
+        operations.extend(self.write_manifest());
         for live in dropped {
-            operations.push(self.recycle(&live.segment));
+            operations.push(self.recycle(&live));
         }
         operations.push(DiskOperation::SyncDirectory);
         operations
@@ -324,17 +326,20 @@ impl Log {
         &self.segments.last().expect("a log has an active segment").segment
     }
 
-    pub(crate) fn manifest(&self, durable_sequence: u64) -> Manifest {
+    fn manifest(&self) -> Manifest {
         Manifest {
             identity: self.identity,
             next_segment: self.next_segment,
-            durable_sequence,
+            durable_sequence: self.sequence,
+            hard_state: self.state.hard_state,
+            last_index: self.state.last_index,
             segments: self.segments.iter().map(|live| live.segment.clone()).collect(),
         }
     }
 
-    pub(crate) fn write_manifest(&self, durable_sequence: u64) -> Vec<DiskOperation> {
-        let bytes = manifest::encode(&self.manifest(durable_sequence));
+    /// Replaces the manifest. Every frame made so far must be durable by the operations before.
+    pub(crate) fn write_manifest(&self) -> Vec<DiskOperation> {
+        let bytes = manifest::encode(&self.manifest());
         twin::replace(MANIFEST_FILE, bytes)
     }
 
@@ -372,7 +377,7 @@ impl Log {
         operations.push(DiskOperation::WriteAt { file: file.clone(), offset: 0, bytes });
         operations.push(DiskOperation::Sync { file });
         operations.push(DiskOperation::SyncDirectory);
-        operations.extend(self.write_manifest(self.sequence));
+        operations.extend(self.write_manifest());
         operations
     }
 
@@ -400,7 +405,7 @@ impl Log {
         };
         self.next_segment += 1;
         let (file, bytes) = (segment.file(), segment.bytes);
-        self.segments.push(LiveSegment { segment, newest_entry: Index(0) });
+        self.segments.push(LiveSegment { segment, newest_entry: Index(0), is_recyclable: true });
         match spare {
             Some(spare) => DiskOperation::Rename { from: spare.file, to: file },
             None => DiskOperation::CreateZeroed { file, bytes },
@@ -467,9 +472,11 @@ impl Log {
         self.state.refetching = batch.refetching.unwrap_or(self.state.refetching);
     }
 
-    fn recycle(&mut self, segment: &Segment) -> DiskOperation {
-        let from = segment.file();
-        if segment.bytes != self.settings.aligned_bytes() || self.spares.len() >= SPARES_MAX {
+    fn recycle(&mut self, live: &LiveSegment) -> DiskOperation {
+        let from = live.segment.file();
+        let has_usual_length =
+            live.is_recyclable && live.segment.bytes == self.settings.aligned_bytes();
+        if !has_usual_length || self.spares.len() >= SPARES_MAX {
             return DiskOperation::Remove { file: from };
         }
         let to = self.name_spare();

@@ -7,6 +7,7 @@
 use crate::segment::{Closed, NUMBERS_END, Segment};
 use crate::{ServerIdentity, twin};
 use alloc::vec::Vec;
+use quorate_raft::{HardState, Index, ReplicaId, Term};
 use quorate_types::{LayoutError, LayoutReader, LayoutWriter};
 
 /// Name of the manifest.
@@ -22,6 +23,10 @@ pub(crate) struct Manifest {
     pub(crate) next_segment: u64,
     /// Every frame up to this one was on disk when the manifest was made.
     pub(crate) durable_sequence: u64,
+    /// Term and vote as of that frame.
+    pub(crate) hard_state: HardState,
+    /// Last index of the log as of that frame.
+    pub(crate) last_index: Index,
     /// Oldest first; all but the last are closed.
     pub(crate) segments: Vec<Segment>,
 }
@@ -32,6 +37,9 @@ pub(crate) fn encode(manifest: &Manifest) -> Vec<u8> {
     manifest.identity.write(&mut writer);
     writer.u64(manifest.next_segment);
     writer.u64(manifest.durable_sequence);
+    writer.u64(manifest.hard_state.term.0);
+    writer.option(manifest.hard_state.vote, |writer, vote| writer.u64(vote.0));
+    writer.u64(manifest.last_index.0);
     writer.list(manifest.segments.iter(), |writer, segment| {
         writer.u64(segment.id);
         writer.u64(segment.bytes);
@@ -55,6 +63,11 @@ pub(crate) fn decode(file: &[u8]) -> Option<(Manifest, bool)> {
         identity: ServerIdentity::read(&mut reader).ok()?,
         next_segment: reader.u64("next segment").ok()?,
         durable_sequence: reader.u64("durable sequence").ok()?,
+        hard_state: HardState {
+            term: Term(reader.u64("term").ok()?),
+            vote: reader.option("vote", |reader| reader.u64("vote").map(ReplicaId)).ok()?,
+        },
+        last_index: Index(reader.u64("last index").ok()?),
         segments: reader.list("segments", read_segment).ok()?,
     };
     reader.finish().ok()?;

@@ -1,8 +1,8 @@
 //! Records: what the payload of a frame says, in the order in which it takes effect.
 //!
-//! Comes in: a batch, or a payload that verified. Goes out: bytes, or records. Invariant: an install
-//! comes before a truncation, that before entries, and those before a mark; reading refuses a
-//! payload that is not wholly made of records.
+//! Comes in: a batch, or a payload that verified. Goes out: bytes, or records. Invariant: an
+//! install comes before a truncation, that before entries, and those before a mark; reading refuses
+//! a payload that is not wholly made of records.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

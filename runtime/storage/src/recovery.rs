@@ -149,10 +149,14 @@ struct Verdict {
     chain: u32,
     /// Everything up to here was durable once.
     vouched_sequence: u64,
-    newest: HardState,
-    newest_sequence: u64,
-    /// What the log's last index was, as far as any header tells.
-    newest_index: Index,
+    newest: Newest,
+}
+
+/// What is known of the log's end, whether or not the frames up to there are.
+struct Newest {
+    sequence: u64,
+    hard_state: HardState,
+    last_index: Index,
 }
 
 impl Verdict {
@@ -195,7 +199,7 @@ impl Log {
             log,
             identity: identity_file.identity,
             first_membership: identity_file.first_membership,
-            hard_state: verdict.newest,
+            hard_state: verdict.newest.hard_state,
             snapshot: replayed.snapshot,
             entries: replayed.entries,
             refetching: replayed.refetching,
@@ -295,20 +299,29 @@ fn judge(manifest: &Manifest, surveys: &[Survey<'_>]) -> Result<Verdict, Recover
     let vouched_sequence = frames()
         .map(|found| found.header.durable_sequence)
         .fold(manifest.durable_sequence, u64::max);
-    let newest = frames().max_by_key(|found| found.header.write_sequence);
-    let Some(newest) = newest.filter(|found| found.header.write_sequence >= vouched_sequence)
-    else {
+    let newest = newest(manifest, frames());
+    if newest.sequence < vouched_sequence {
         return Err(RecoveryError::HardStateLost { write_sequence: vouched_sequence });
+    }
+    Ok(Verdict { intact, next_sequence, chain, vouched_sequence, newest })
+}
+
+/// The newest of what the headers and the manifest say.
+fn newest<'a>(manifest: &Manifest, frames: impl Iterator<Item = &'a Found<'a>>) -> Newest {
+    let in_manifest = Newest {
+        sequence: manifest.durable_sequence,
+        hard_state: manifest.hard_state,
+        last_index: manifest.last_index,
     };
-    Ok(Verdict {
-        intact,
-        next_sequence,
-        chain,
-        vouched_sequence,
-        newest: newest.header.hard_state,
-        newest_sequence: newest.header.write_sequence,
-        newest_index: newest.header.last_index,
-    })
+    let in_frames = frames.map(|found| Newest {
+        sequence: found.header.write_sequence,
+        hard_state: found.header.hard_state,
+        last_index: found.header.last_index,
+    });
+    core::iter::once(in_manifest)
+        .chain(in_frames)
+        .max_by_key(|newest| newest.sequence)
+        .expect("the manifest is one")
 }
 
 /// The worst that is wrong with the log itself.
@@ -360,7 +373,7 @@ impl Repair<'_> {
             operations.extend(log.begin_segment(&[]));
         } else {
             if rewrite_manifest {
-                operations.extend(log.write_manifest(last_sequence));
+                operations.extend(log.write_manifest());
             }
             operations.extend(log.append(&LogBatch::default()));
         }
@@ -376,7 +389,7 @@ impl Repair<'_> {
     ) -> (Log, Vec<DiskOperation>, u64) {
         let mut operations = self.clear_rubbish();
         operations.push(DiskOperation::SyncDirectory);
-        let mut log = self.log(verdict, replayed, Vec::new(), (verdict.newest_sequence, 0));
+        let mut log = self.log(verdict, replayed, Vec::new(), (verdict.newest.sequence, 0));
         operations.extend(log.begin_segment(&replayed.entries));
         for survey in self.surveys.iter().filter(|survey| survey.bytes.is_some()) {
             operations.push(DiskOperation::Rename {
@@ -415,7 +428,7 @@ impl Repair<'_> {
             sequence: position.0,
             chain: if is_fresh { 0 } else { verdict.chain },
             state: LogState {
-                hard_state: verdict.newest,
+                hard_state: verdict.newest.hard_state,
                 refetching: replayed.refetching,
                 snapshot: replayed.snapshot.clone(),
                 last_index,
@@ -433,12 +446,13 @@ impl Repair<'_> {
 
     fn live_segments(&self, replayed: &Replayed) -> Vec<LiveSegment> {
         let live = self.surveys.iter().map(|survey| {
-            let mut segment = survey.segment.clone();
-            // A file that is shorter than it was made is not fit to be recycled.
+            let segment = survey.segment.clone();
             let length = self.files.get(&segment.file()).map_or(0, Vec::len) as u64;
-            segment.bytes = segment.bytes.min(length);
-            let newest_entry = replayed.newest_entry_of(segment.id);
-            LiveSegment { segment, newest_entry }
+            LiveSegment {
+                newest_entry: replayed.newest_entry_of(segment.id),
+                is_recyclable: length == segment.bytes,
+                segment,
+            }
         });
         live.collect()
     }

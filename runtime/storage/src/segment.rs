@@ -2,8 +2,8 @@
 //!
 //! Comes in: a segment's place in the log. Goes out: its header, the seed that binds its frames to
 //! it, and the frames found in its bytes. Invariant: a segment id is never used twice in a data
-//! directory, so frames left in a recycled file verify nowhere. Must never: decide what a frame that
-//! does not verify means; recovery does.
+//! directory, so frames left in a recycled file verify nowhere. Must never: decide what a frame
+//! that does not verify means; recovery does.
 
 use crate::ServerIdentity;
 use crate::crc::{crc32c, crc32c_extend};

@@ -1,8 +1,8 @@
 //! Snapshot files: one per snapshot, checked in chunks and as a whole.
 //!
-//! Comes in: a mark and the image of a state machine, or a file's bytes. Goes out: the file's bytes,
-//! the operations that store it, or mark and image. Invariant: a file that differs from the one
-//! encoded in any byte is refused. Must never: be trusted before the log holds its mark.
+//! Comes in: a mark and the image of a state machine, or a file's bytes. Goes out: the file's
+//! bytes, the operations that store it, or mark and image. Invariant: a file that differs from the
+//! one encoded in any byte is refused. Must never: be trusted before the log holds its mark.
 
 use crate::crc::{crc32c, crc32c_extend, crc64};
 use crate::{DiskOperation, record, twin};

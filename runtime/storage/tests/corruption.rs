@@ -3,8 +3,8 @@
 mod faulty_disk;
 mod history;
 
-use faulty_disk::{Choices, Crash, FaultyDisk};
-use history::{History, SETTINGS, State, membership, perform_all};
+use faulty_disk::{Choices, Crash, FaultyDisk, POWER_LOSSES};
+use history::{History, SETTINGS, membership, perform_all};
 use quorate_raft::{Index, SnapshotMark, Term};
 use quorate_storage::{Log, Recovered, RecoveryError, snapshot};
 use std::collections::BTreeMap;
@@ -57,10 +57,10 @@ fn judge(read: Result<Recovered, RecoveryError>, history: &History, counts: &mut
         Ok(read) => read,
     };
     let newest = history.newest();
-    if read.refetching && !newest.refetching {
+    if read.damage.is_some() && read.refetching && !newest.refetching {
         assert!(read.damage.as_ref().is_some_and(|damage| damage.entries_lost), "{at}");
     }
-    if is_same_log(newest, &read) && read.hard_state == newest.hard_state {
+    if newest.is_log_of(&read) && read.hard_state == newest.hard_state {
         match read.damage {
             None => counts.harmless += 1,
             Some(_) => counts.repaired += 1,
@@ -78,11 +78,6 @@ fn judge(read: Result<Recovered, RecoveryError>, history: &History, counts: &mut
     assert!(before.is_log_of(&read), "{at}: silently another log: {read:?}");
     assert!([before, newest].iter().any(|state| state.hard_state == read.hard_state), "{at}");
     counts.taken_for_torn += 1;
-}
-
-/// As `State::is_log_of`, and what a snapshot covers may be gone after a repair.
-fn is_same_log(state: &State, read: &Recovered) -> bool {
-    state.is_log_of(read)
 }
 
 /// Every entry was once written as it was read, and the snapshot was once marked.
@@ -106,7 +101,8 @@ fn read_twice(files: &Files, read: &Recovered, at: &str) {
     let mut choices = Choices(9);
     read.operations.iter().for_each(|operation| disk.perform(operation));
     disk.crash(Crash::LoseUnsynced, &mut choices);
-    let again = Log::recover(SETTINGS, &disk.files()).unwrap_or_else(|error| panic!("{at}: {error}"));
+    let again =
+        Log::recover(SETTINGS, &disk.files()).unwrap_or_else(|error| panic!("{at}: {error}"));
     assert_eq!(again.damage, None, "{at}: repaired");
     assert_eq!(again.refetching, read.refetching, "{at}: a second start forgot what was lost");
     assert_eq!(again.hard_state, read.hard_state, "{at}");
@@ -260,9 +256,8 @@ fn frames_left_in_a_recycled_segment_never_come_back() {
         let (disk, history) = log_at_rest(seed, 60, true);
         let files = disk.files();
         let newest = files.keys().rfind(|name| name.starts_with("segment")).expect("there").clone();
-        let frames = |bytes: &[u8]| {
-            bytes.chunks(8).filter(|chunk| chunk.starts_with(b"QFRM")).count()
-        };
+        let frames =
+            |bytes: &[u8]| bytes.chunks(8).filter(|chunk| chunk.starts_with(b"QFRM")).count();
         recycled += usize::from(frames(&files[&newest]) > 20);
         // Writes that the disk reported done and lost: the newest segment holds what any other
         // file of the log held at the same place, from every sector on.
@@ -312,6 +307,36 @@ fn corruption_is_remembered_until_the_log_is_whole_again() {
     second.log.append(&whole).iter().for_each(|operation| disk.perform(operation));
     let third = Log::recover(SETTINGS, &disk.files()).expect("readable");
     assert!(!third.refetching);
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_repair_changes_nothing() {
+    let (mut crashes, mut choices) = (0, Choices(1));
+    for seed in 0..150 {
+        let (mut disk, _) = log_at_rest(seed, 25, true);
+        let name = pick(&disk.files(), &mut choices);
+        disk.spoil(&name, |bytes| {
+            let place = choices.below(bytes.len() as u64) as usize;
+            bytes[place] ^= 0x10;
+        });
+        let first = Log::recover(SETTINGS, &disk.files()).expect("one flip is never refused");
+        for performed in 0..=first.operations.len() {
+            for crash in POWER_LOSSES {
+                let mut disk = disk.clone();
+                first.operations[..performed].iter().for_each(|operation| disk.perform(operation));
+                disk.crash(crash, &mut choices);
+                let at = format!("seed {seed}, {name}, {crash:?} after {performed} steps");
+                let again = Log::recover(SETTINGS, &disk.files())
+                    .unwrap_or_else(|error| panic!("{at}: {error}"));
+                assert_eq!(again.refetching, first.refetching, "{at}");
+                assert_eq!(again.hard_state, first.hard_state, "{at}");
+                assert_eq!(again.snapshot, first.snapshot, "{at}");
+                assert_eq!(again.entries, first.entries, "{at}");
+                crashes += 1;
+            }
+        }
+    }
+    println!("{crashes} crashes in the middle of repairs");
 }
 
 #[test]

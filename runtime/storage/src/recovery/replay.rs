@@ -168,7 +168,7 @@ pub(super) fn around_holes(
         }
         expected = header.write_sequence.checked_add(1).map(|next| (next, header.chain));
     }
-    let is_complete = expected.is_some() && behind.reaches(verdict.newest_index);
+    let is_complete = expected.is_some() && behind.reaches(verdict.newest.last_index);
     if is_complete && behind.snapshot.index >= before.snapshot.index {
         behind.entries.retain(|entry| entry.index > behind.snapshot.index);
         return Ok(behind);
