@@ -154,7 +154,8 @@ fn a_descriptor_that_cannot_be_is_refused_by_the_rule_it_breaks() {
         change(&mut described);
         refusal_of(Guest { described, ..Guest::default() })
     };
-    let cases: [(&dyn Fn(&mut Described), &str); 8] = [
+    type Change<'a> = &'a dyn Fn(&mut Described);
+    let cases: [(Change<'_>, &str); 8] = [
         (&|d| d.name = b"Hostile".to_vec(), "the name \"Hostile\""),
         (&|d| d.name = b"\x1b[2J".to_vec(), "the name \"\\u{1b}[2J\""),
         (&|d| d.name = vec![0xff, 0xfe], "utf-8"),
