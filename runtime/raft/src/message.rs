@@ -138,7 +138,8 @@ pub struct Heartbeat {
     pub session: u64,
     /// The receiver's `life` as the leader knows it in this session; 0: not yet known.
     pub life: u64,
-    /// Commit index, never beyond what the receiver has acknowledged in this session.
+    /// The leader's commit index; the receiver commits so much of what it knows equal to the
+    /// leader's log.
     pub commit: Index,
     /// The newest read round; 0: none yet in this term. An echo also answers every older round.
     pub round: u64,

@@ -129,13 +129,12 @@ impl Raft {
     }
 
     pub(crate) fn send_heartbeats(&mut self) {
-        let (term, round) = (self.hard_state.term, self.reads.round);
+        let (term, round, commit) = (self.hard_state.term, self.reads.round, self.committed);
         let heartbeats: Vec<(ReplicaId, Heartbeat)> = self
             .peers
             .iter()
             .map(|(id, peer)| {
                 let (session, life) = (peer.session, peer.life);
-                let commit = self.committed.min(peer.matched);
                 (*id, Heartbeat { term, session, life, commit, round })
             })
             .collect();
@@ -408,6 +407,7 @@ impl Raft {
         {
             refetch.session.get_or_insert(heartbeat.session);
         }
+        self.note_refetched(heartbeat.session, heartbeat.commit);
         let (term, session, round) = (heartbeat.term, heartbeat.session, heartbeat.round);
         let reply = HeartbeatReply { term, session, life: self.life, round };
         self.send(from, Message::HeartbeatReply(reply));
