@@ -18,7 +18,5 @@ pub mod peer;
 #[cfg(test)]
 mod tests;
 
-pub use cbor::{
-    operation_from_bytes, operation_to_bytes, outcome_from_bytes, outcome_to_bytes,
-};
+pub use cbor::{operation_from_bytes, operation_to_bytes, outcome_from_bytes, outcome_to_bytes};
 pub use frame::{FrameBuffer, FrameError};

@@ -99,11 +99,7 @@ impl Random {
     }
 
     fn acl_entry(&mut self) -> AclEntry {
-        AclEntry {
-            permissions: Permissions(self.small()),
-            scheme: self.text(),
-            id: self.text(),
-        }
+        AclEntry { permissions: Permissions(self.small()), scheme: self.text(), id: self.text() }
     }
 
     fn acl(&mut self) -> Vec<AclEntry> {
@@ -175,11 +171,7 @@ impl Random {
             2 => Operation::SetData { path, data: self.bytes(), expected_version },
             3 => Operation::SetAcl { path, acl: self.acl(), expected_version },
             4 => Operation::Multi { operations: self.list(Random::multi_operation) },
-            5 => Operation::Call {
-                object: path,
-                operation: self.text(),
-                arguments: self.bytes(),
-            },
+            5 => Operation::Call { object: path, operation: self.text(), arguments: self.bytes() },
             6 => Operation::CancelCall { sequence: self.number() },
             7 => Operation::CloseSession,
             8 => Operation::UploadComponent {
@@ -198,9 +190,7 @@ impl Random {
                 fuel: self.option(Random::number),
             },
             12 => Operation::Unmount { path },
-            13 => Operation::TransferLeader {
-                to: self.option(|random| ServerId(random.number())),
-            },
+            13 => Operation::TransferLeader { to: self.option(|random| ServerId(random.number())) },
             14 => Operation::Get { path, watch },
             15 => Operation::Exists { path, watch },
             16 => Operation::Children {
@@ -233,11 +223,7 @@ impl Random {
                 doc: self.text(),
                 operations: self.list(|random| OperationDescriptor {
                     name: random.text(),
-                    kind: if random.bool() {
-                        OperationKind::Command
-                    } else {
-                        OperationKind::Query
-                    },
+                    kind: if random.bool() { OperationKind::Command } else { OperationKind::Query },
                     arguments_schema: random.text(),
                     reply_schema: random.text(),
                     doc: random.text(),
@@ -486,11 +472,17 @@ fn every_shortened_body_is_an_error_or_a_frame_with_a_shorter_payload() {
         let peer = peer::encode(&random.peer_frame(seed));
         for cut in 0..client.len() - 4 {
             let read = client_of(&shortened(&client, cut));
-            assert!(matches!(read, Err(FrameError::Cbor { .. })), "seed {seed} cut {cut}: {read:?}");
+            assert!(
+                matches!(read, Err(FrameError::Cbor { .. })),
+                "seed {seed} cut {cut}: {read:?}"
+            );
         }
         for cut in 0..server.len() - 4 {
             let read = server_of(&shortened(&server, cut));
-            assert!(matches!(read, Err(FrameError::Cbor { .. })), "seed {seed} cut {cut}: {read:?}");
+            assert!(
+                matches!(read, Err(FrameError::Cbor { .. })),
+                "seed {seed} cut {cut}: {read:?}"
+            );
         }
         for cut in 0..peer.len() - 4 {
             let bytes = shortened(&peer, cut);

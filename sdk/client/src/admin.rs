@@ -81,7 +81,9 @@ impl Client {
             bytes: component.slice(begin..end),
         };
         match self.ask(operation).await? {
-            Reply::Uploaded(received) if received > offset && received as usize <= component.len() => {
+            Reply::Uploaded(received)
+                if received > offset && received as usize <= component.len() =>
+            {
                 Ok(received)
             }
             other => Err(unexpected("upload", &other)),

@@ -12,9 +12,7 @@ use crate::protocol::{CallId, Submission};
 use crate::watch::{NOTIFICATIONS_MAX, Notification, Notifications, Watch};
 use bytes::Bytes;
 use quorate_types::request::{CreateMode, MultiOperation, MultiReply, ReadLevel, WatchMode};
-use quorate_types::{
-    AclEntry, Operation, Reply, ServerId, SessionId, Stat, ZnodePath,
-};
+use quorate_types::{AclEntry, Operation, Reply, ServerId, SessionId, Stat, ZnodePath};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -586,7 +584,10 @@ pub(crate) fn to_cbor(value: &(impl Serialize + ?Sized)) -> Result<Bytes, Client
         .map_err(|error| ClientError::Arguments(error.to_string()))
 }
 
-pub(crate) fn from_cbor<T: DeserializeOwned>(operation: &str, bytes: &[u8]) -> Result<T, ClientError> {
+pub(crate) fn from_cbor<T: DeserializeOwned>(
+    operation: &str,
+    bytes: &[u8],
+) -> Result<T, ClientError> {
     serde_cbor::from_slice(bytes).map_err(|error| ClientError::Reply {
         operation: operation.to_owned(),
         reason: error.to_string(),

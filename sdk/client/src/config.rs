@@ -34,8 +34,9 @@ impl Pem {
     /// [`ClientError::Configuration`] when the file cannot be read.
     pub fn read(path: impl AsRef<Path>) -> Result<Pem, ClientError> {
         let source = path.as_ref().display().to_string();
-        let text = std::fs::read(&path)
-            .map_err(|error| ClientError::Configuration(format!("cannot read {source}: {error}")))?;
+        let text = std::fs::read(&path).map_err(|error| {
+            ClientError::Configuration(format!("cannot read {source}: {error}"))
+        })?;
         Ok(Pem { source, text })
     }
 
@@ -65,7 +66,10 @@ impl Pem {
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, ClientError> {
         PrivateKeyDer::from_pem_slice(&self.text).map_err(|error| {
-            ClientError::Configuration(format!("there is no private key in {}: {error}", self.source))
+            ClientError::Configuration(format!(
+                "there is no private key in {}: {error}",
+                self.source
+            ))
         })
     }
 }
@@ -196,7 +200,9 @@ fn with_port(endpoint: &str) -> Result<String, ClientError> {
     match text.rsplit_once(':') {
         None if text.is_empty() || text.contains(['/', ' ']) => wrong(),
         None => Ok(format!("{text}:{DEFAULT_PORT}")),
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+        Some((host, port))
+            if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+        {
             Ok(text.to_owned())
         }
         Some(_) => wrong(),

@@ -44,7 +44,10 @@ impl Dialer {
 
     /// Tries the endpoints, each a little after the one before or as soon as that has failed; the
     /// first to answer is taken.
-    pub(crate) async fn dial(self: Arc<Dialer>, order: Vec<String>) -> Result<Transport, ClientError> {
+    pub(crate) async fn dial(
+        self: Arc<Dialer>,
+        order: Vec<String>,
+    ) -> Result<Transport, ClientError> {
         let mut attempts = JoinSet::new();
         let mut failures = Vec::new();
         let mut waiting = order.into_iter();
@@ -67,10 +70,8 @@ impl Dialer {
     }
 
     async fn dial_target(self: Arc<Dialer>, target: String) -> Result<Transport, ClientError> {
-        let unreachable = |reason: String| ClientError::Unreachable {
-            endpoints: target.clone(),
-            reason,
-        };
+        let unreachable =
+            |reason: String| ClientError::Unreachable { endpoints: target.clone(), reason };
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host(&target)
             .await
             .map_err(|error| unreachable(format!("its name has no address: {error}")))?

@@ -72,7 +72,9 @@ pub enum ClientError {
         reason: String,
     },
     /// No server could be reached.
-    #[error("no server answers at {endpoints} ({reason}): is it running, and is the UDP port open?")]
+    #[error(
+        "no server answers at {endpoints} ({reason}): is it running, and is the UDP port open?"
+    )]
     Unreachable {
         /// The endpoints tried.
         endpoints: String,

@@ -60,10 +60,11 @@ impl Lock {
     ///
     /// # Errors
     /// A refusal when the wait ends without the lock, and what [`ClientError`] says.
-    pub async fn acquire(&self, wait: impl Into<Option<Duration>>) -> Result<LockGuard, ClientError> {
-        let wait_ms = wait
-            .into()
-            .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    pub async fn acquire(
+        &self,
+        wait: impl Into<Option<Duration>>,
+    ) -> Result<LockGuard, ClientError> {
+        let wait_ms = wait.into().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         let operation = Operation::Call {
             object: parse(&self.object)?,
             operation: ACQUIRE.to_owned(),
@@ -71,7 +72,12 @@ impl Lock {
         };
         let ask = Ask { operation, undo: Some(RELEASE.to_owned()) };
         let grant = from_cbor(ACQUIRE, &called(ACQUIRE, self.client.ask(ask).await?)?)?;
-        Ok(LockGuard { client: self.client.clone(), object: self.object.clone(), grant, armed: true })
+        Ok(LockGuard {
+            client: self.client.clone(),
+            object: self.object.clone(),
+            grant,
+            armed: true,
+        })
     }
 
     /// Takes the lock if it is free; `None` if somebody has it.

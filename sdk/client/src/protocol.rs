@@ -221,7 +221,8 @@ impl Protocol {
     }
 
     /// The caller has stopped waiting. A call of a recipe that was sent is followed up until it is
-    /// known to be cancelled or undone; anything else is just not reported.
+    /// known to be cancelled or undone; anything else is not reported, and never sent again: nobody
+    /// expects it to be done late.
     pub(crate) fn abandon(&mut self, call: CallId) {
         if let Some(pending) = self.unsent.remove(&call) {
             self.forget_deadline(&pending);
@@ -238,9 +239,10 @@ impl Protocol {
         if let Some(deadline_ms) = deadline {
             self.deadlines.remove(&(deadline_ms, call));
         }
-        match (pending.stage, pending.is_recipe_call()) {
+        let answer_may_come = pending.stage == Stage::Sent && matches!(self.link, Link::Up(_));
+        match (pending.stage, pending.is_moot()) {
             (Stage::Parked, _) => self.cancel_parked(sequence),
-            (Stage::RetryAt(_), false) => drop(self.finish(sequence)),
+            (_, true) if !answer_may_come => drop(self.finish(sequence)),
             _ => {}
         }
     }
@@ -388,7 +390,8 @@ impl Protocol {
     }
 
     fn forget_deadline(&mut self, pending: &Pending) {
-        if let (Some(deadline_ms), Purpose::Caller(call)) = (pending.deadline_ms, &pending.purpose) {
+        if let (Some(deadline_ms), Purpose::Caller(call)) = (pending.deadline_ms, &pending.purpose)
+        {
             self.deadlines.remove(&(deadline_ms, *call));
         }
     }

@@ -35,7 +35,10 @@ pub(crate) enum Purpose {
     /// To undo a call that was done after it was abandoned.
     Undo,
     /// To set a watch again at a new server.
-    Rewatch { path: ZnodePath, mode: WatchMode },
+    Rewatch {
+        path: ZnodePath,
+        mode: WatchMode,
+    },
 }
 
 /// How far a request is.

@@ -74,6 +74,10 @@ impl Protocol {
             fruitless_since_ms: None,
         });
         self.retries.clear();
+        let moot = |(sequence, pending): (&u64, &Pending)| pending.is_moot().then_some(*sequence);
+        for sequence in self.unreplied.iter().filter_map(moot).collect::<Vec<_>>() {
+            self.finish(sequence);
+        }
         self.resend = self.unreplied.keys().copied().collect();
         for pending in self.unreplied.values_mut() {
             pending.stage = Stage::Sent;
@@ -224,8 +228,7 @@ impl Protocol {
     /// The request stays under its sequence and goes out again after a pause that doubles, with
     /// jitter, so that many clients do not come back at once.
     fn retry_later(&mut self, now_ms: u64, sequence: u64, refusal: Refusal) {
-        let leaderless =
-            matches!(refusal.code, ErrorCode::NoLeader | ErrorCode::ServerUnavailable);
+        let leaderless = matches!(refusal.code, ErrorCode::NoLeader | ErrorCode::ServerUnavailable);
         let Some(pending) = self.unreplied.get_mut(&sequence) else {
             return;
         };

@@ -327,16 +327,22 @@ fn the_session_is_lost_its_timeout_after_the_last_frame_that_was_answered() {
     protocol.tick(12_000);
     let news = notices(&mut protocol);
     assert!(
-        matches!(&news[..], [
-            Notice::Completed { call: 1, result: Err(CallFailure::SessionLost(_)) },
-            Notice::Lost { .. },
-        ]),
+        matches!(
+            &news[..],
+            [
+                Notice::Completed { call: 1, result: Err(CallFailure::SessionLost(_)) },
+                Notice::Lost { .. },
+            ]
+        ),
         "{news:?}"
     );
     protocol.submit(12_001, submission(2, create("/a")));
     let news = notices(&mut protocol);
     assert!(
-        matches!(&news[..], [Notice::Completed { call: 2, result: Err(CallFailure::SessionLost(_)) }]),
+        matches!(
+            &news[..],
+            [Notice::Completed { call: 2, result: Err(CallFailure::SessionLost(_)) }]
+        ),
         "{news:?}"
     );
 }
@@ -385,8 +391,7 @@ fn watches_are_set_again_at_the_next_server_and_the_gap_is_told() {
     for sequence in [2, 3] {
         protocol.receive(1, reply(sequence, Ok(Reply::Data("x".into(), Stat::default()))));
     }
-    let fired =
-        WatchEvent { kind: WatchEventKind::DataChanged, path: path("/b"), zxid: Zxid(200) };
+    let fired = WatchEvent { kind: WatchEventKind::DataChanged, path: path("/b"), zxid: Zxid(200) };
     protocol.receive(2, ServerFrame::Watch(fired.clone()));
     assert_eq!(notices(&mut protocol).last(), Some(&Notice::Event(fired)));
     let sent = reconnect(&mut protocol, 3);
@@ -412,7 +417,9 @@ fn answers_above_a_parked_call_are_acknowledged_until_the_log_has_carried_them()
         let sent = frames(protocol, 1);
         protocol.receive(1, reply(call, Ok(Reply::Done)));
         match &sent[..] {
-            [ClientFrame::Request { oldest_unreplied: 1, acknowledged, .. }] => acknowledged.clone(),
+            [ClientFrame::Request { oldest_unreplied: 1, acknowledged, .. }] => {
+                acknowledged.clone()
+            }
             other => panic!("{other:?}"),
         }
     };
@@ -466,7 +473,8 @@ fn over_random_breaks_every_call_is_applied_once_and_answered_once() {
                 2 if submitted < calls => {
                     submitted += 1;
                     let znode = format!("/c{submitted}");
-                    let patient = Submission { timeout_ms: None, ..submission(submitted, create(&znode)) };
+                    let patient =
+                        Submission { timeout_ms: None, ..submission(submitted, create(&znode)) };
                     protocol.submit(now_ms, patient);
                 }
                 3..=5 => inbox.extend(protocol.poll_frame(now_ms)),
