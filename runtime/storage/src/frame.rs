@@ -1,7 +1,7 @@
 //! Frames: the unit that a batch is written and verified as.
 //!
-//! Comes in: a header's fields and a payload, or bytes of a segment. Goes out: the frame's bytes, or
-//! the fields of a header that verifies. Each header says where it belongs (segment, write
+//! Comes in: a header's fields and a payload, or bytes of a segment. Goes out: the frame's bytes,
+//! or the fields of a header that verifies. Each header says where it belongs (segment, write
 //! sequence), what it vouches for (`durable_sequence`) and the server's term and vote, and its
 //! checksum is chained to the frame before it. Must never: trust a length that is not covered by a
 //! checksum that verified.
@@ -29,7 +29,8 @@ const FLAG_REFETCHING: u8 = 2;
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
-    /// First of a segment: restates the snapshot mark, so that older segments are not needed for it.
+    /// First of a segment: restates the snapshot mark, so that older segments are not needed for
+    /// it.
     Opening,
     /// A batch; an empty one only vouches for the frames before it.
     Batch,

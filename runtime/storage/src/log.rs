@@ -21,8 +21,8 @@ const SPARES_MAX: usize = 2;
 /// The log's constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    /// Length of a segment file, rounded up to 4 KiB. A batch that does not fit gets a segment of its
-    /// own size. Production: 64 MiB.
+    /// Length of a segment file, rounded up to 4 KiB. A batch that does not fit gets a segment of
+    /// its own size. Production: 64 MiB.
     pub segment_bytes: u32,
 }
 
@@ -144,8 +144,8 @@ pub(crate) struct Resume {
 }
 
 impl Log {
-    /// A new log on an empty disk, and the operations that make it. The identity file comes last: as
-    /// long as it is not there, nothing was created.
+    /// A new log on an empty disk, and the operations that make it. The identity file comes last:
+    /// as long as it is not there, nothing was created.
     #[must_use]
     pub fn create(
         settings: LogSettings,
@@ -201,12 +201,12 @@ impl Log {
         }
     }
 
-    /// Operations that make the batch durable, `Sync` of its segment last, or `SyncDirectory` when a
-    /// segment was begun. They come after those of every earlier call.
+    /// Operations that make the batch durable, `Sync` of its segment last, or `SyncDirectory` when
+    /// a segment was begun. They come after those of every earlier call.
     ///
     /// # Panics
-    /// When the batch does not continue the log: its entries leave a gap or follow nothing, the term
-    /// goes back, or a mark lies beyond the last entry.
+    /// When the batch does not continue the log: its entries leave a gap or follow nothing, the
+    /// term goes back, or a mark lies beyond the last entry.
     #[must_use = "the batch is durable only once the operations are performed"]
     pub fn append(&mut self, batch: &LogBatch<'_>) -> Vec<DiskOperation> {
         let payload = batch.payload();
@@ -234,8 +234,8 @@ impl Log {
         self.sequence
     }
 
-    /// The operations of every batch up to this number have been performed. Frames written from here
-    /// on vouch for those batches: their loss will be recognised as corruption.
+    /// The operations of every batch up to this number have been performed. Frames written from
+    /// here on vouch for those batches: their loss will be recognised as corruption.
     ///
     /// # Panics
     /// When that batch was never appended.
@@ -245,8 +245,8 @@ impl Log {
     }
 
     /// An empty batch that vouches for the newest durable one, if no frame does yet; otherwise
-    /// nothing. The newest frame cannot be told from a torn one if the disk spoils it later, so call
-    /// this when the log falls idle and at a clean end.
+    /// nothing. The newest frame cannot be told from a torn one if the disk spoils it later, so
+    /// call this when the log falls idle and at a clean end.
     pub fn vouch(&mut self) -> Vec<DiskOperation> {
         let content = self.content_sequence;
         if self.vouched_sequence >= content || self.durable_sequence < content {

@@ -1,8 +1,8 @@
 //! The manifest: which segments make up the log, and how far it was durable when that was written.
 //!
 //! Comes in: the list of segments. Goes out: the file's bytes, or the list. Invariant: a segment is
-//! in the manifest before a frame in it is acknowledged, and leaves it before its file is reused; so
-//! a listed file that is missing is a loss, and one that is not listed is rubbish.
+//! in the manifest before a frame in it is acknowledged, and leaves it before its file is reused;
+//! so a listed file that is missing is a loss, and one that is not listed is rubbish.
 
 use crate::segment::{Closed, NUMBERS_END, Segment};
 use crate::{ServerIdentity, twin};

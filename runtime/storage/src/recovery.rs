@@ -469,7 +469,8 @@ impl Repair<'_> {
     }
 
     /// Of the right length and zeros throughout. One that is not may hold frames under the id that
-    /// comes next: a crash can undo the rename that began a segment and keep what was written to it.
+    /// comes next: a crash can undo the rename that began a segment and keep what was written to
+    /// it.
     fn is_usable_spare(&self, name: &str, bytes: &[u8]) -> bool {
         segment::number_in(name, "spare-").is_some()
             && bytes.len() as u64 == self.settings.aligned_bytes()

@@ -137,10 +137,12 @@ fn a_batch_costs_one_write_and_one_sync() {
         ..LogBatch::default()
     };
     let operations = history.log.append(&batch);
-    assert!(
-        matches!(&operations[..], [DiskOperation::WriteAt { file, .. }, DiskOperation::Sync { file: synced }] if file == synced),
-        "{operations:?}"
-    );
+    let [DiskOperation::WriteAt { file, .. }, DiskOperation::Sync { file: synced }] =
+        &operations[..]
+    else {
+        panic!("{operations:?}");
+    };
+    assert_eq!(file, synced);
 }
 
 #[test]
