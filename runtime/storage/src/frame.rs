@@ -7,6 +7,7 @@
 //! checksum that verified.
 
 use crate::crc::crc32c_extend;
+use crate::segment::NUMBERS_END;
 use alloc::vec::Vec;
 use quorate_raft::{HardState, Index, ReplicaId, Term};
 use quorate_types::{LayoutError, LayoutReader, LayoutWriter};
@@ -152,14 +153,14 @@ fn decode_fields(bytes: &[u8]) -> Result<FrameHeader, LayoutError> {
     let segment = reader.u64("segment")?;
     let write_sequence = reader.u64("write sequence")?;
     let durable_sequence = reader.u64("durable sequence")?;
-    if durable_sequence >= write_sequence || write_sequence == u64::MAX {
+    if durable_sequence >= write_sequence || write_sequence >= NUMBERS_END {
         return Err(LayoutError::Invalid { field: "durable sequence" });
     }
     let payload_bytes = reader.u32("payload bytes")?;
     let entry_count = reader.u32("entry count")?;
     let first_index = Index(reader.u64("first index")?);
     let last_index = Index(reader.u64("last index")?);
-    if last_index.0 == u64::MAX {
+    if last_index.0 >= NUMBERS_END {
         return Err(LayoutError::Invalid { field: "last index" });
     }
     let term = Term(reader.u64("term")?);

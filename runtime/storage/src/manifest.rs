@@ -107,6 +107,8 @@ fn is_consistent(manifest: &Manifest) -> bool {
         && active.closed.is_none()
         && active.id < manifest.next_segment
         && manifest.next_segment < NUMBERS_END
+        && manifest.durable_sequence < NUMBERS_END
+        && manifest.last_index.0 < NUMBERS_END
         && active.first_sequence > 0
         && active.first_sequence <= manifest.durable_sequence
 }

@@ -18,7 +18,8 @@ pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;
 /// Segments are made in multiples of this.
 pub(crate) const SEGMENT_ALIGNMENT: u64 = 4_096;
 
-/// Ids and numbers stay below this; a file name beyond it is not one of ours.
+/// Ids, write sequences and indexes stay below this, so that counting on from one that was read
+/// cannot overflow; a file name beyond it is not one of ours.
 pub(crate) const NUMBERS_END: u64 = 1 << 62;
 
 const MAGIC: [u8; 8] = *b"QSEGMT\x01\0";
