@@ -172,7 +172,7 @@ const EMPTY_MAP: &[u8] = &[0xa0];
 pub fn read_arguments<T: DeserializeOwned>(arguments: &[u8]) -> Result<T> {
     let nothing = arguments.is_empty() || arguments == NULL;
     let given = if nothing { NULL } else { arguments };
-    let refused = |error: codec::Error| Failure::new("bad-arguments", error.to_string());
+    let refused = |error: codec::DecodeError| Failure::new("bad-arguments", error.to_string());
     match codec::decode(given) {
         Err(_) if nothing => codec::decode(EMPTY_MAP).map_err(refused),
         decoded => decoded.map_err(refused),

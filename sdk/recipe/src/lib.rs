@@ -32,6 +32,7 @@
 
 extern crate self as quorate_recipe;
 
+mod blob;
 pub mod codec;
 mod contract;
 mod failure;
@@ -42,6 +43,7 @@ mod object;
 pub mod testing;
 mod ticket;
 
+pub use blob::Blob;
 pub use contract::{
     Descriptor, EndedTicket, Event, IntoOutcome, IntoReply, OperationDescriptor, OperationKind,
     Outcome, Recipe, no_migration, read_arguments, read_config, read_no_arguments,
@@ -54,7 +56,8 @@ pub use ticket::{Reply, Ticket, TicketId};
 /// What nearly every recipe needs; `use quorate_recipe::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Call, EndedTicket, Failure, Level, Object, Reply, Result, Run, SessionId, Ticket, recipe,
+        Blob, Call, EndedTicket, Failure, Level, Object, Reply, Result, Run, SessionId, Ticket,
+        recipe,
     };
     pub use serde::{Deserialize, Serialize};
 }
