@@ -156,3 +156,6 @@ fn pass_on(run: &Run) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
