@@ -44,21 +44,28 @@ impl Raft {
         only_in_term: Term,
     ) -> Result<Index, ProposeRefusal> {
         assert!(!payloads.is_empty(), "proposal of nothing");
-        self.check_may_propose()?;
-        if only_in_term != self.hard_state.term {
-            return Err(ProposeRefusal::OtherTerm { term: self.hard_state.term });
-        }
         let bytes: usize = payloads.iter().map(|payload| payload.len()).sum();
-        let full =
-            self.uncommitted_bytes.saturating_add(bytes) > self.settings.uncommitted_bytes_max;
-        if full && self.uncommitted_bytes > 0 {
-            return Err(ProposeRefusal::Full);
-        }
+        self.check_propose(only_in_term, bytes)?;
         let first = self.log.last_index().next();
         for payload in payloads {
             self.append_own(EntryKind::Command, payload);
         }
         Ok(first)
+    }
+
+    /// Whether a proposal of this many payload bytes would be taken now, for callers that compute
+    /// what they propose and cannot take it back.
+    pub fn check_propose(&self, only_in_term: Term, bytes: usize) -> Result<(), ProposeRefusal> {
+        self.check_may_propose()?;
+        if only_in_term != self.hard_state.term {
+            return Err(ProposeRefusal::OtherTerm { term: self.hard_state.term });
+        }
+        let full =
+            self.uncommitted_bytes.saturating_add(bytes) > self.settings.uncommitted_bytes_max;
+        if full && self.uncommitted_bytes > 0 {
+            return Err(ProposeRefusal::Full);
+        }
+        Ok(())
     }
 
     pub(crate) fn check_may_propose(&self) -> Result<(), ProposeRefusal> {

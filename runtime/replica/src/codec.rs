@@ -24,10 +24,14 @@ pub(crate) fn encode_message(message: &Message) -> Vec<u8> {
     writer.u8(message_kind(message));
     writer.u64(message.term().0);
     match message {
-        Message::PreVote(said) => write_last(&mut writer, said.last_index, said.last_term),
+        Message::PreVote(said) => {
+            write_last(&mut writer, said.last_index, said.last_term);
+            write_last(&mut writer, said.commit, said.commit_term);
+        }
         Message::PreVoteReply(said) => {
             writer.u64(said.asked_in.0);
             writer.bool(said.granted);
+            write_last(&mut writer, said.commit, said.commit_term);
         }
         Message::Vote(said) => {
             write_last(&mut writer, said.last_index, said.last_term);
@@ -57,13 +61,22 @@ pub(crate) fn encode_message(message: &Message) -> Vec<u8> {
     writer.into_bytes()
 }
 
+/// Whether the bytes of a consensus message carry entries, which shells send on a stream of their
+/// own so that votes and heartbeats need not wait behind them.
+#[must_use]
+pub fn is_append(message: &[u8]) -> bool {
+    message.first() == Some(&APPEND_KIND)
+}
+
+const APPEND_KIND: u8 = 5;
+
 fn message_kind(message: &Message) -> u8 {
     match message {
         Message::PreVote(_) => 1,
         Message::PreVoteReply(_) => 2,
         Message::Vote(_) => 3,
         Message::VoteReply(_) => 4,
-        Message::Append(_) => 5,
+        Message::Append(_) => APPEND_KIND,
         Message::AppendReply(_) => 6,
         Message::Heartbeat(_) => 7,
         Message::HeartbeatReply(_) => 8,
@@ -154,11 +167,15 @@ fn read_election(
             term,
             last_index: Index(reader.u64("last_index")?),
             last_term: Term(reader.u64("last_term")?),
+            commit: Index(reader.u64("commit")?),
+            commit_term: Term(reader.u64("commit_term")?),
         }),
         2 => Message::PreVoteReply(PreVoteReply {
             term,
             asked_in: Term(reader.u64("asked_in")?),
             granted: reader.bool("granted")?,
+            commit: Index(reader.u64("commit")?),
+            commit_term: Term(reader.u64("commit_term")?),
         }),
         3 => Message::Vote(Vote {
             term,
@@ -345,8 +362,20 @@ mod tests {
         };
         let (term, last_index, last_term) = (Term(4), Index(9), Term(3));
         vec![
-            Message::PreVote(PreVote { term, last_index, last_term }),
-            Message::PreVoteReply(PreVoteReply { term, asked_in: Term(3), granted: true }),
+            Message::PreVote(PreVote {
+                term,
+                last_index,
+                last_term,
+                commit: Index(8),
+                commit_term: Term(2),
+            }),
+            Message::PreVoteReply(PreVoteReply {
+                term,
+                asked_in: Term(3),
+                granted: true,
+                commit: Index(8),
+                commit_term: Term(2),
+            }),
             Message::Vote(Vote { term, last_index, last_term, transfer: true }),
             Message::VoteReply(VoteReply { term, granted: false }),
             Message::Append(Append {

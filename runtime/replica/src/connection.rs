@@ -5,7 +5,6 @@
 //! that the state does not allow closes the connection and nothing else.
 
 use crate::Replica;
-use crate::boundary::Action;
 use crate::forward::Waiter;
 use alloc::collections::VecDeque;
 use alloc::string::String;

@@ -32,6 +32,7 @@ mod start;
 mod status;
 
 pub use boundary::{Action, Input, Now};
+pub use codec::is_append;
 pub use settings::{MemberAddress, Settings, Verify};
 pub use start::StartError;
 
@@ -114,6 +115,12 @@ impl<E: RecipeExecutor> Replica<E> {
             deadline_ms = deadline_ms.min(leading.next_deadline_ms(&self.machine, self.now));
         }
         deadline_ms.max(self.now.monotonic_ms + 1)
+    }
+
+    /// Which server of which cluster this is, with the incarnation of its data directory.
+    #[must_use]
+    pub fn identity(&self) -> quorate_storage::ServerIdentity {
+        self.settings.identity
     }
 
     /// The leader this replica knows.

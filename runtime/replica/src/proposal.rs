@@ -7,6 +7,7 @@
 
 use crate::Replica;
 use crate::boundary::Action;
+use crate::connection::to_usize;
 use crate::forward::Source;
 use crate::leading::{HeldAnswer, Leading};
 use crate::read::ReadWaiter;
@@ -37,7 +38,6 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// What the leader does by itself. True: something was done.
     pub(crate) fn serve_as_leader(&mut self) -> bool {
-        self.follow_role();
         let Some(leading) = &mut self.leading else { return false };
         if !leading.ready {
             if self.applied < leading.ready_from {
@@ -58,17 +58,17 @@ impl<E: RecipeExecutor> Replica<E> {
     }
 
     /// Takes up or lays down leadership as consensus says.
-    fn follow_role(&mut self) {
+    pub(crate) fn follow_role(&mut self) {
         let term = self.raft.term();
         let leads = self.raft.role() == Role::Leader;
         if self.leading.as_ref().is_some_and(|leading| !leads || leading.term != term) {
             self.leading = None;
         }
         if leads && self.leading.is_none() {
-            let ready_from = self.raft.term_start();
+            // Nothing was proposed yet: the last entry is the one this leader began its term with.
+            let ready_from = self.raft.last_index();
             let record_calls = self.settings.verify != Verify::Off;
             self.leading = Some(Leading::begin(term, ready_from, self.now, record_calls));
-            self.give_all_to_leader(false);
         }
     }
 
@@ -81,7 +81,8 @@ impl<E: RecipeExecutor> Replica<E> {
         let zxid = Zxid(self.raft.last_index().0 + 1);
         let outstanding = zxid.0 - 1 - self.applied.0;
         let busy = outstanding >= u64::from(self.settings.limits.proposals_outstanding_max);
-        if busy || self.raft.can_propose(leading.term).is_err() {
+        let room = to_usize(self.settings.limits.transaction_bytes_max);
+        if busy || self.raft.check_propose(leading.term, room).is_err() {
             let refusal = Refusal::new(
                 ErrorCode::Overloaded,
                 "the leader has as many requests under way as it takes; try again",

@@ -288,7 +288,7 @@ impl<E: RecipeExecutor> Replica<E> {
             self.acknowledge_part(from, index, 0, true);
             return;
         };
-        let operations = snapshot::save(&snapshot::file_name(&mark), &bytes);
+        let operations = snapshot::save(&snapshot::file_name(&mark), bytes);
         self.snapshots.installing = Some(Installing { from, term, mark, machine });
         self.perform(operations, DiskPurpose::SnapshotReceived);
     }

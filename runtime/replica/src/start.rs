@@ -158,7 +158,7 @@ fn recover(
     settings.identity = recovered.identity;
     let alarm = recovered.damage.as_ref().map(|damage| {
         format!(
-            "the log is damaged: {damage}. This server refetches the entries from its peers and \
+            "the log is damaged: {damage:?}. This server refetches the entries from its peers and \
              neither votes nor serves until it has them"
         )
     });
