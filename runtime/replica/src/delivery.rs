@@ -9,7 +9,7 @@ use crate::Replica;
 use crate::boundary::Action;
 use crate::connection::{ConnectionState, Slot, SlotBody};
 use quorate_machine::{ConnectionResult, RecipeExecutor};
-use quorate_types::{ErrorCode, Outcome, Refusal, Reply, SessionId, Zxid};
+use quorate_types::{ErrorCode, Outcome, Refusal, SessionId, Zxid};
 use quorate_wire::native::ServerFrame;
 
 impl<E: RecipeExecutor> Replica<E> {
@@ -151,11 +151,5 @@ impl<E: RecipeExecutor> Replica<E> {
             SlotBody::Submitted => unreachable!("only answered slots and reads are sent"),
         };
         self.send_client(connection, ServerFrame::Reply { sequence, zxid, outcome });
-    }
-
-    /// Whether an outcome ends its request, or its reply comes later.
-    #[must_use]
-    pub(crate) fn is_parked(outcome: &Outcome) -> bool {
-        matches!(outcome, Ok(Reply::Parked(_)))
     }
 }

@@ -73,6 +73,11 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
+    /// At a start: this snapshot, or none at index 0, is what the log stands on.
+    pub(crate) fn standing_on(mark: SnapshotMark) -> Snapshots {
+        Snapshots { newest: Some(mark), ..Snapshots::default() }
+    }
+
     pub(crate) fn note_applied(&mut self, bytes: usize) {
         self.applied_bytes += u64::try_from(bytes).expect("usize fits in 64 bits");
     }

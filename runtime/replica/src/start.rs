@@ -64,10 +64,9 @@ impl<E: RecipeExecutor> Replica<E> {
         executor: E,
         now: Now,
     ) -> Result<Replica<E>, StartError> {
-        let ground = if files.is_empty() {
-            create(&settings)
-        } else {
-            recover(&mut settings, files)?
+        let ground = match recover(&mut settings, files) {
+            Err(StartError::Recovery(RecoveryError::NotCreated)) => create(&settings),
+            recovered => recovered?,
         };
         let mark = ground.start.snapshot.clone();
         let raft = Raft::new(raft_settings(&settings), ground.start, now.monotonic_ms);
@@ -90,7 +89,7 @@ impl<E: RecipeExecutor> Replica<E> {
             barriers: ReadBarriers::default(),
             peers: BTreeMap::new(),
             watches: WatchTable::new(),
-            snapshots: Snapshots { newest: Some(mark), ..Snapshots::default() },
+            snapshots: Snapshots::standing_on(mark),
             alarms: BTreeMap::new(),
             shutting_down_since_ms: None,
             shut_down: false,
@@ -157,10 +156,13 @@ fn recover(
     check_identity(settings, &recovered)?;
     settings.identity = recovered.identity;
     let alarm = recovered.damage.as_ref().map(|damage| {
-        format!(
-            "the log is damaged: {damage:?}. This server refetches the entries from its peers and \
-             neither votes nor serves until it has them"
-        )
+        let cost = if damage.entries_lost {
+            "this server refetches the lost entries from its peers and neither votes nor serves \
+             until it has them"
+        } else {
+            "nothing was lost: it was repaired from what else is there"
+        };
+        format!("the log was damaged in {}: {:?}; {cost}", damage.file, damage.cause)
     });
     let mark = &recovered.snapshot;
     if mark.index == Index(0) {
