@@ -123,6 +123,8 @@ impl Raft {
             term: self.hard_state.term,
             last_index: self.log.last_index(),
             last_term: self.log.last_term(),
+            commit: self.committed,
+            commit_term: self.commit_term(),
         };
         for id in self.other_voters() {
             self.send(id, Message::PreVote(question.clone()));
@@ -163,7 +165,8 @@ impl Raft {
 
     fn count_pre_votes(&mut self) {
         match quorum::election(&self.membership, &self.votes) {
-            Election::Won => self.campaign(false),
+            Election::Won if self.may_campaign() => self.campaign(false),
+            Election::Won => self.follow(self.hard_state.term, None),
             Election::Lost => self.follow(self.hard_state.term, None),
             Election::Open => {}
         }
@@ -178,16 +181,31 @@ impl Raft {
     }
 
     pub(crate) fn answer_pre_vote(&mut self, from: ReplicaId, question: &PreVote) {
+        self.learn_commit(question.commit, question.commit_term);
         let granted = question.term >= self.hard_state.term
             && self.refetch.is_none()
             && !self.has_live_leader()
             && self.log.is_no_newer_than(question.last_index, question.last_term);
         let term = self.hard_state.term;
-        let reply = PreVoteReply { term, asked_in: question.term, granted };
+        let (asked_in, commit, commit_term) = (question.term, self.committed, self.commit_term());
+        let reply = PreVoteReply { term, asked_in, granted, commit, commit_term };
         self.send(from, Message::PreVoteReply(reply));
     }
 
+    fn commit_term(&self) -> Term {
+        self.log.term_at(self.committed).unwrap_or_default()
+    }
+
+    /// An entry that another replica knows committed is committed here too.
+    fn learn_commit(&mut self, commit: Index, commit_term: Term) {
+        let held = self.log.term_at(commit) == Some(commit_term);
+        if held && commit > self.committed && !self.is_leader() {
+            self.advance_commit(commit);
+        }
+    }
+
     pub(crate) fn take_pre_vote_reply(&mut self, from: ReplicaId, reply: &PreVoteReply) {
+        self.learn_commit(reply.commit, reply.commit_term);
         if self.role == Role::PreCandidate && reply.asked_in == self.hard_state.term {
             self.votes.entry(from).or_insert(reply.granted);
             self.count_pre_votes();

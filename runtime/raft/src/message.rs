@@ -44,6 +44,10 @@ pub struct PreVote {
     pub last_index: Index,
     /// The term of the sender's last entry.
     pub last_term: Term,
+    /// Last entry the sender knows committed: it is committed at the receiver too, if held there.
+    pub commit: Index,
+    /// The term of that entry.
+    pub commit_term: Term,
 }
 
 /// Answer to a pre-vote.
@@ -55,6 +59,12 @@ pub struct PreVoteReply {
     pub asked_in: Term,
     /// Whether a vote would be granted.
     pub granted: bool,
+    /// Last entry the replier knows committed: it is committed at the asker too, if held there.
+    /// Without this, voters that never heard of a committed membership could wait for ever for the
+    /// vote of a replica that has left.
+    pub commit: Index,
+    /// The term of that entry.
+    pub commit_term: Term,
 }
 
 /// Asks for a vote.

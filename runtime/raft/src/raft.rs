@@ -11,7 +11,7 @@ use core::ops::RangeInclusive;
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::{
-    AppendOutcome, AppendReply, HeartbeatReply, Message, PreVoteReply, ReadIndexReply, VoteReply,
+    AppendOutcome, AppendReply, HeartbeatReply, Message, ReadIndexReply, VoteReply,
 };
 use crate::output::{Outbox, Violation};
 use crate::progress::{PeerStatus, Progress};
@@ -252,17 +252,13 @@ impl Raft {
                 let (session, round) = (heartbeat.session, heartbeat.round);
                 Message::HeartbeatReply(HeartbeatReply { term, session, life, round })
             }
-            Message::PreVote(vote) => {
-                let asked_in = vote.term;
-                Message::PreVoteReply(PreVoteReply { term, asked_in, granted: false })
-            }
+            // Refused by `answer_pre_vote`; a reply is judged by `asked_in` and `granted`.
+            Message::PreVote(_) | Message::PreVoteReply(_) => return true,
             Message::Vote(_) => Message::VoteReply(VoteReply { term, granted: false }),
             Message::ReadIndex(question) => {
                 let request = question.request;
                 Message::ReadIndexReply(ReadIndexReply { term, request, index: None })
             }
-            // Judged by `asked_in` and `granted`, not by the replier's term.
-            Message::PreVoteReply(_) => return true,
             _ => return false,
         };
         self.send(from, answer);

@@ -514,7 +514,11 @@ fn made_up(command: &Command) -> Result<Message, String> {
     let (last_index, last_term) = point(command, "last")?;
     match command.word(1, "a kind of message")? {
         "vote" => Ok(Message::Vote(Vote { term, last_index, last_term, transfer: false })),
-        "prevote" => Ok(Message::PreVote(PreVote { term, last_index, last_term })),
+        "prevote" => {
+            let (commit, commit_term) = point(command, "commit")?;
+            let question = PreVote { term, last_index, last_term, commit, commit_term };
+            Ok(Message::PreVote(question))
+        }
         "heartbeat" => Ok(Message::Heartbeat(Heartbeat {
             term,
             session: command.number("session", 1)?,
