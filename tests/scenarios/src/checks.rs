@@ -17,7 +17,10 @@ pub type Servers = BTreeMap<ReplicaId, Server>;
 
 #[derive(Clone, Debug)]
 struct Committed {
+    /// The entry's term.
     term: Term,
+    /// The term in which it was committed; leaders of later terms have the entry.
+    committed_in: Term,
     digest: u64,
     /// Digest of the applied state at this index, once some server applied it.
     state: Option<u64>,
@@ -141,8 +144,12 @@ impl Checks {
                 return Err(format!("{id} says {index} is committed but nobody committed it"));
             };
             self.check_durable_quorum(servers, stepped, raft, entry.index)?;
-            let committed = Committed { term: entry.term, digest: digest_of(entry), state: None };
-            self.committed.push(committed);
+            self.committed.push(Committed {
+                term: entry.term,
+                committed_in: raft.term(),
+                digest: digest_of(entry),
+                state: None,
+            });
         }
         if raft.committed().0 >= first_new {
             self.check_new_commit(servers, raft)?;
@@ -160,7 +167,7 @@ impl Checks {
         for other in servers.values() {
             let Some(leader) = other.raft.as_ref() else { continue };
             if leader.role() == Role::Leader
-                && leader.term() > term
+                && leader.term() > raft.term()
                 && !has_entry(other, leader, newest, term)
             {
                 let id = other.id();
@@ -210,8 +217,7 @@ impl Checks {
         }
         for (place, committed) in self.committed.iter().enumerate() {
             let index = Index(place as u64 + 1);
-            // What an even later term committed is no business of a deposed leader.
-            if committed.term < term && !has_entry(stepped, raft, index, committed.term) {
+            if committed.committed_in < term && !has_entry(stepped, raft, index, committed.term) {
                 return Err(format!("{id} leads term {term} without committed entry {index}"));
             }
         }

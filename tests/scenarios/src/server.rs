@@ -246,6 +246,10 @@ impl Server {
         self.machine = Machine::load(&self.disk.snapshot);
         self.released = self.machine.applied;
         self.disk.received.clear();
+        // A tail kept from before the snapshot that no longer reaches it is of no use to anybody.
+        if self.disk.entries.last().is_some_and(|last| last.index < self.disk.snapshot.mark.index) {
+            self.disk.entries.clear();
+        }
         let start = Start {
             hard_state: self.disk.hard_state,
             snapshot: self.disk.snapshot.mark.clone(),

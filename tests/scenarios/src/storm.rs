@@ -13,6 +13,7 @@ use quorate_raft::{Index, Membership, ReadId, ReplicaId, Role, Settings, Term};
 use crate::checks::{Checks, Servers};
 use crate::prng::Prng;
 use crate::server::{Effect, Packet, Server};
+use crate::trace;
 
 /// How strong each fault is in one run.
 #[derive(Clone, Debug)]
@@ -152,6 +153,8 @@ struct Storm {
     next_read: u64,
     next_payload: u64,
     calm: bool,
+    /// Every step is told, for whoever looks into a seed.
+    told: bool,
     first_voters: u64,
     summary: Summary,
 }
@@ -162,24 +165,22 @@ const SNAPSHOT_TIMEOUT_MS: u64 = 400;
 /// Servers that exist but are not in the first membership.
 const SPARE_SERVERS: u64 = 2;
 
+/// Runs one seed like `run` and tells every step on standard error.
+///
+/// # Errors
+/// As `run`.
+pub fn run_told(seed: u64, voters: u64, storm_ms: u64) -> Result<Summary, String> {
+    let mut storm = Storm::new(seed, voters);
+    storm.told = true;
+    storm.run(voters, storm_ms)
+}
+
 /// Runs one seed: `storm_ms` of virtual time with faults, then the phase without.
 ///
 /// # Errors
 /// A sentence that says which property broke, at which virtual time.
 pub fn run(seed: u64, voters: u64, storm_ms: u64) -> Result<Summary, String> {
-    let mut storm = Storm::new(seed, voters);
-    let outcome = storm.begin(voters).and_then(|()| {
-        storm.run_until(storm_ms)?;
-        storm.become_calm()?;
-        storm.check_recovered()
-    });
-    match outcome {
-        Ok(()) => Ok(storm.summary),
-        Err(message) => {
-            let (now_ms, steps) = (storm.now_ms, storm.summary.steps);
-            Err(format!("{message} (at {now_ms} ms, step {steps}, {:?})", storm.faults))
-        }
-    }
+    Storm::new(seed, voters).run(voters, storm_ms)
 }
 
 impl Storm {
@@ -203,8 +204,30 @@ impl Storm {
             next_read: 0,
             next_payload: 0,
             calm: false,
+            told: false,
             first_voters: voters,
             summary: Summary::default(),
+        }
+    }
+
+    fn run(&mut self, voters: u64, storm_ms: u64) -> Result<Summary, String> {
+        let outcome = self.begin(voters).and_then(|()| {
+            self.run_until(storm_ms)?;
+            self.become_calm()?;
+            self.check_recovered()
+        });
+        let (now_ms, steps) = (self.now_ms, self.summary.steps);
+        match outcome {
+            Ok(()) => Ok(self.summary),
+            Err(message) => {
+                Err(format!("{message} (at {now_ms} ms, step {steps}, {:?})", self.faults))
+            }
+        }
+    }
+
+    fn tell(&self, line: impl FnOnce() -> String) {
+        if self.told {
+            eprintln!("{:>6} {}", self.now_ms, line());
         }
     }
 
@@ -335,6 +358,11 @@ impl Storm {
 
     fn take_effects(&mut self, id: ReplicaId, effects: Vec<Effect>) -> Result<(), String> {
         self.summary.steps += 1;
+        if self.told {
+            let server = &self.servers[&id];
+            let lines = effects.iter().filter_map(|one| trace::effect(server, one));
+            lines.for_each(|line| self.tell(|| line));
+        }
         self.checks.after_step(&self.servers, id, &effects)?;
         for effect in effects {
             match effect {
@@ -405,6 +433,7 @@ impl Storm {
         if let Packet::SnapshotAnswer { .. } = packet {
             self.snapshots_sending.remove(&(to, from));
         }
+        self.tell(|| trace::packet(from, to, &packet));
         let now_ms = self.local_ms(to);
         let server = self.servers.get_mut(&to).expect("a server of this cluster");
         match server.receive(now_ms, from, packet) {
@@ -419,7 +448,10 @@ impl Storm {
         }
         let server = self.servers.get_mut(&id).expect("a server of this cluster");
         match server.complete_write() {
-            Some((_, effects)) => self.take_effects(id, effects),
+            Some((write, effects)) => {
+                self.tell(|| trace::write(id, &write));
+                self.take_effects(id, effects)
+            }
             None => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! Storms: clusters of 3 and 5 replicas under random faults. `SEEDS=n` runs n seeds per size
-//! instead of the usual number, `SEED=n` runs that one. A failure names its seed.
+//! instead of the usual number, `SEED=n` runs that one and
+//! `TRACE=1` tells it step by step. A failure names its seed.
 
 use std::env;
 use std::panic;
@@ -16,6 +17,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn run_seeds(voters: u64) {
+    let run = if env::var("TRACE").is_ok() { storm::run_told } else { storm::run };
     let begun = Instant::now();
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
@@ -24,7 +26,7 @@ fn run_seeds(voters: u64) {
     let mut total = Summary::default();
     let mut failures = Vec::new();
     for seed in seeds.clone() {
-        match panic::catch_unwind(|| storm::run(seed, voters, STORM_MS)) {
+        match panic::catch_unwind(|| run(seed, voters, STORM_MS)) {
             Ok(Ok(summary)) => total.add(&summary),
             Ok(Err(message)) => failures.push(format!("SEED={seed}: {message}")),
             Err(_) => failures.push(format!("SEED={seed}: panic, told above")),

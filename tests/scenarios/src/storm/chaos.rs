@@ -81,6 +81,7 @@ impl Storm {
             let from = Index(self.prng.within(first.index.0..last.index.0 + 1));
             server.corrupt(from);
         }
+        self.tell(|| format!("{id} crashes, {surviving} of {pending} writes survive"));
         self.summary.crashes += 1;
         self.checks.server_stopped(id);
         *self.lives.entry(id).or_default() += 1;
