@@ -59,13 +59,9 @@ fn resolve_entry(entry: &AclEntry, identity: &Identity) -> Result<Vec<AclEntry>,
     }
     match entry.scheme.as_str() {
         "world" if entry.id == "anyone" => Ok(alloc::vec![entry.clone()]),
-        "x509" | "digest" | "ip" | "sasl" if !entry.id.is_empty() => {
-            Ok(alloc::vec![entry.clone()])
-        }
+        "x509" | "digest" | "ip" | "sasl" if !entry.id.is_empty() => Ok(alloc::vec![entry.clone()]),
         "auth" => own_entries(entry.permissions, identity),
-        scheme => {
-            Err(invalid(&format!("`{scheme}:{}` is no identity an ACL can name", entry.id)))
-        }
+        scheme => Err(invalid(&format!("`{scheme}:{}` is no identity an ACL can name", entry.id))),
     }
 }
 

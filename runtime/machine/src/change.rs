@@ -390,9 +390,7 @@ impl Change {
                 digest: ComponentDigest(reader.digest("digest")?),
                 descriptor: codec::read_descriptor(reader)?,
             }),
-            14 => {
-                Ok(Change::RemoveComponent { digest: ComponentDigest(reader.digest("digest")?) })
-            }
+            14 => Ok(Change::RemoveComponent { digest: ComponentDigest(reader.digest("digest")?) }),
             15 => Ok(Change::PutMount {
                 path: codec::read_path(reader, "mount")?,
                 digest: ComponentDigest(reader.digest("digest")?),

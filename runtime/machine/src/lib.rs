@@ -30,6 +30,8 @@ mod random;
 mod read;
 mod request;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod view;
 mod watch;

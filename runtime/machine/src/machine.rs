@@ -135,8 +135,7 @@ impl Machine {
             transaction.time_ms >= self.time_ms,
             "transaction {zxid} is stamped before the one before it"
         );
-        let applied =
-            apply::apply_transaction(Arc::make_mut(&mut self.tables), zxid, transaction);
+        let applied = apply::apply_transaction(Arc::make_mut(&mut self.tables), zxid, transaction);
         self.applied = zxid;
         self.time_ms = transaction.time_ms;
         applied

@@ -17,9 +17,7 @@ use core::ops::Bound;
 use quorate_types::acl::open_acl;
 use quorate_types::limits::Limits;
 use quorate_types::recipe::{InstalledRecipe, MountedRecipe};
-use quorate_types::{
-    ErrorCode, Operation, Outcome, Permissions, Refusal, Reply, ZnodePath,
-};
+use quorate_types::{ErrorCode, Operation, Outcome, Permissions, Refusal, Reply, ZnodePath};
 
 pub(crate) fn read(
     tables: &Tables,
@@ -105,7 +103,13 @@ fn recipes(tables: &Tables) -> Vec<InstalledRecipe> {
     tables.scan::<Components>(Bound::Unbounded, &mut |digest, component: &Arc<Component>| {
         if let Some((installed, descriptor)) = component.installed.clone() {
             let bytes = component.total_bytes;
-            found.push(InstalledRecipe { digest: *digest, bytes, installed, ready: false, descriptor });
+            found.push(InstalledRecipe {
+                digest: *digest,
+                bytes,
+                installed,
+                ready: false,
+                descriptor,
+            });
         }
         true
     });

@@ -446,9 +446,7 @@ impl RecipeView<'_> {
         self.charge_ticket()?;
         let bytes = match &outcome {
             Ok(reply) => reply.len(),
-            Err(failure) => {
-                failure.code.len() + failure.message.len() + failure.detail.len()
-            }
+            Err(failure) => failure.code.len() + failure.message.len() + failure.detail.len(),
         };
         if bytes > self.limits.reply_bytes as usize {
             return self.over(format!("a reply has at most {} bytes", self.limits.reply_bytes));

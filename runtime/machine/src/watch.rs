@@ -186,7 +186,10 @@ mod tests {
         ZnodeEvent { path: path(text), kind }
     }
 
-    fn told(table: &mut WatchTable, events: &[ZnodeEvent]) -> Vec<(u64, WatchEventKind, ZnodePath)> {
+    fn told(
+        table: &mut WatchTable,
+        events: &[ZnodeEvent],
+    ) -> Vec<(u64, WatchEventKind, ZnodePath)> {
         let notices = table.on_applied(Zxid(9), events);
         notices.into_iter().map(|(watcher, event)| (watcher, event.kind, event.path)).collect()
     }

@@ -52,7 +52,7 @@ impl ZnodeKind {
         let tag = reader.u8("znode kind")?;
         let number = reader.u64("znode kind")?;
         match tag {
-            0 => Ok(ZnodeKind::Persistent),
+            0 if number == 0 => Ok(ZnodeKind::Persistent),
             1 => Ok(ZnodeKind::Ephemeral(SessionId(number))),
             2 => Ok(ZnodeKind::Container { emptied_ms: number }),
             3 => Ok(ZnodeKind::Ttl(number)),

@@ -21,8 +21,8 @@ use crate::executor::RecipeExecutor;
 use crate::items::{KeptReply, Mount, TimerKey};
 use crate::request::{Identity, Prepared, Request, Stamp};
 use crate::tables::{
-    KeptReplies, Layered, Mark, Members, Mounts, ObjectTickets, Overlay, Sessions, State, Table, Tables,
-    Timers,
+    KeptReplies, Layered, Mark, Members, Mounts, ObjectTickets, Overlay, Sessions, State, Table,
+    Tables, Timers,
 };
 use crate::transaction::{CallRecord, Origin, Transaction};
 use crate::view::LogLine;
@@ -33,9 +33,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use quorate_types::limits::Limits;
-use quorate_types::{
-    ErrorCode, Operation, Outcome, Refusal, SessionId, TicketId, ZnodePath, Zxid,
-};
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, SessionId, TicketId, ZnodePath, Zxid};
 
 /// A transaction being made.
 pub(crate) struct Work {
@@ -185,7 +183,12 @@ impl Work {
         })
     }
 
-    fn finish(&mut self, origin: Origin, reply: Option<Outcome>, call: Option<CallRecord>) -> Transaction {
+    fn finish(
+        &mut self,
+        origin: Origin,
+        reply: Option<Outcome>,
+        call: Option<CallRecord>,
+    ) -> Transaction {
         self.reap_objects();
         let mut scratch = Applied::default();
         apply::settle_origin(&mut self.state, &origin, reply.as_ref(), &mut scratch);
@@ -196,10 +199,7 @@ impl Work {
 }
 
 /// The mount at or above a path.
-pub(crate) fn governing(
-    state: &impl State,
-    path: &ZnodePath,
-) -> Option<(ZnodePath, Arc<Mount>)> {
+pub(crate) fn governing(state: &impl State, path: &ZnodePath) -> Option<(ZnodePath, Arc<Mount>)> {
     let mut above = Some(path.clone());
     while let Some(path) = above {
         if let Some(mount) = state.get::<Mounts>(&path) {

@@ -172,8 +172,7 @@ fn alter(
     }
     if after.config != before.config {
         let event = RecipeEvent::ConfigChanged(&before.config);
-        work.demand_event(executor, (path, &after), "", event)
-            .map_err(RunRefusal::into_refusal)?;
+        work.demand_event(executor, (path, &after), "", event).map_err(RunRefusal::into_refusal)?;
     }
     Ok(())
 }

@@ -8,8 +8,7 @@ use super::{Caller, Done, Step, Work, refuse};
 use crate::acl;
 use crate::change::{AclSource, Change};
 use crate::executor::{
-    RecipeEnd, RecipeEvent, RecipeExecutor, RecipeFailure, RecipeFault, RecipeFaultKind,
-    RecipeRun,
+    RecipeEnd, RecipeEvent, RecipeExecutor, RecipeFailure, RecipeFault, RecipeFaultKind, RecipeRun,
 };
 use crate::items::{KeptReply, Mount};
 use crate::request::RecipeCall;
@@ -90,14 +89,12 @@ impl Work {
         let mut view = RecipeView::new(self, (mount_path, mount), (object, mode), limits);
         let end = executor.run(&mount.digest, run, &limits, &mut view);
         let end = view.judge(end).and_then(|end| self.check_end(&end, run, &limits).map(|()| end));
-        let undo = !matches!(
-            end,
-            Ok(RecipeEnd::Done(_) | RecipeEnd::Parked(_) | RecipeEnd::Handled)
-        );
+        let undo =
+            !matches!(end, Ok(RecipeEnd::Done(_) | RecipeEnd::Parked(_) | RecipeEnd::Handled));
         if undo {
             self.rollback(&savepoint);
         }
-        self.count_fault(mount_path, &end);
+        self.count_fault(mount_path, run, &end);
         end
     }
 
@@ -126,9 +123,16 @@ impl Work {
         }
     }
 
-    /// Counts faults in a row per mount. A recipe that is not compiled here is not at fault.
-    fn count_fault(&mut self, mount_path: &ZnodePath, end: &Result<RecipeEnd, RecipeFault>) {
+    /// Counts the faults of a mount since the last call that went well. An event that went well
+    /// proves nothing: one runs before every first call of an object.
+    fn count_fault(
+        &mut self,
+        mount_path: &ZnodePath,
+        run: RecipeRun<'_>,
+        end: &Result<RecipeEnd, RecipeFault>,
+    ) {
         match end {
+            Ok(_) if matches!(run, RecipeRun::Event { .. }) => {}
             Ok(_) => drop(self.faults.remove(mount_path)),
             Err(fault) if fault.kind == RecipeFaultKind::NotReady => {}
             Err(_) => *self.faults.entry(mount_path.clone()).or_default() += 1,
@@ -252,7 +256,12 @@ pub(crate) fn operation_kind(
     kind_of(state, &target, operation)
 }
 
-fn check_mount_acl(work: &Work, target: &Target, call: &RecipeCall<'_>, wanted: Permissions) -> Result<(), Refusal> {
+fn check_mount_acl(
+    work: &Work,
+    target: &Target,
+    call: &RecipeCall<'_>,
+    wanted: Permissions,
+) -> Result<(), Refusal> {
     let znode = work.state.znode(&target.mount_path).expect("a mount's znode is there");
     acl::check(&znode, &target.mount_path, call.identity, &[wanted])
 }
@@ -375,9 +384,7 @@ pub(super) fn end_ticket(
     let parked = work.state.get::<Tickets>(&ticket).expect("a ticket ended is there");
     work.change(Change::Complete { ticket, outcome });
     match work.state.get::<Mounts>(&parked.mount) {
-        Some(mount) => {
-            work.handle_event(executor, (&parked.mount, &mount), &parked.object, event)
-        }
+        Some(mount) => work.handle_event(executor, (&parked.mount, &mount), &parked.object, event),
         None => Handled::Settled,
     }
 }

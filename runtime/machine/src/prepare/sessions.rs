@@ -9,16 +9,12 @@ use crate::executor::{RecipeEvent, RecipeExecutor};
 use crate::items::Session;
 use crate::prepare::recipes::{Handled, loading};
 use crate::request::Identity;
-use crate::tables::{
-    Ephemerals, Mounts, SessionTickets, Sessions, State, Tickets,
-};
+use crate::tables::{Ephemerals, Mounts, SessionTickets, Sessions, State, Tickets};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use quorate_types::{
-    ErrorCode, Refusal, Reply, SessionId, TicketId, ZnodePath,
-};
+use quorate_types::{ErrorCode, Refusal, Reply, SessionId, TicketId, ZnodePath};
 
 pub(super) fn open(
     work: &mut Work,
@@ -31,8 +27,7 @@ pub(super) fn open(
         return refuse(ErrorCode::Overloaded, "the cluster has as many sessions as it may");
     }
     let limits = &work.limits;
-    let timeout_ms =
-        timeout_ms.clamp(limits.session_timeout_ms_min, limits.session_timeout_ms_max);
+    let timeout_ms = timeout_ms.clamp(limits.session_timeout_ms_min, limits.session_timeout_ms_max);
     let identity = identity.name.clone();
     work.change(Change::OpenSession { password, timeout_ms, identity });
     Ok(Done::Changed(None))

@@ -17,9 +17,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use quorate_types::request::{CreateMode, MultiOperation, MultiReply};
-use quorate_types::{
-    AclEntry, ErrorCode, Operation, Permissions, Refusal, Reply, Stat, ZnodePath,
-};
+use quorate_types::{AclEntry, ErrorCode, Operation, Permissions, Refusal, Reply, Stat, ZnodePath};
 
 /// ZooKeeper's longest TTL, in milliseconds.
 const TTL_MS_MAX: u64 = 0xff_ffff_ffff;

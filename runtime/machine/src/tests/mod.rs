@@ -1,0 +1,9 @@
+//! Tests of the whole machine: a leader, a follower that verifies, a scripted recipe.
+
+mod harness;
+mod mounts;
+mod randomized;
+mod recipes;
+mod scripted;
+mod sessions;
+mod znodes;
