@@ -265,16 +265,15 @@ impl Script {
         Ok(())
     }
 
-    // Begins a linearizable read under a number. Example: read 2 7
+    // Begins linearizable reads under numbers, together. Example: read 2 7,8
     fn read(&mut self, command: &Command) -> Outcome {
         let id = id(command.word(0, "a server")?)?;
-        let number = command.word(1, "a number for the read")?;
-        let read = ReadId(number.parse().map_err(|_| format!("{number} is not a number"))?);
+        let reads = parse_numbers(command.word(1, "numbers for the reads")?)?;
         let now_ms = self.cluster.now_ms(id);
-        self.cluster.checks.read_begins(id, read);
+        reads.iter().for_each(|read| self.cluster.checks.read_begins(id, ReadId(*read)));
         self.cluster.step(id, |server| {
             if let Some(raft) = server.raft.as_mut() {
-                raft.read_barrier(now_ms, read);
+                reads.into_iter().for_each(|read| raft.read_barrier(now_ms, ReadId(read)));
             }
             server.drain()
         })
