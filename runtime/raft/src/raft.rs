@@ -199,7 +199,8 @@ impl Raft {
             Message::AppendReply(reply) => self.check_append_reply(from, reply),
             Message::HeartbeatReply(reply) => self.check_heartbeat_reply(from, reply),
             Message::PreVote(_) | Message::PreVoteReply(_) | Message::Vote(_) => Ok(()),
-            Message::VoteReply(_) | Message::ReadIndex(_) | Message::ReadIndexReply(_) => Ok(()),
+            Message::VoteReply(_) | Message::ReadIndex(_) => Ok(()),
+            Message::ReadIndexReply(reply) => self.check_index(reply.index.unwrap_or_default()),
         }
     }
 

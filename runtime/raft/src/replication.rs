@@ -206,7 +206,9 @@ impl Raft {
         let current = self.peers.get(&from).is_some_and(|peer| peer.session == reply.session);
         let (index, acknowledges) = match reply.outcome {
             AppendOutcome::Accepted { matched } => (matched, true),
-            AppendOutcome::Rejected { hint_index, .. } => (hint_index, false),
+            AppendOutcome::Rejected { previous, hint_index, .. } => {
+                (hint_index.max(previous), false)
+            }
         };
         self.check_index(index)?;
         let unsent = acknowledges && index > self.log.last_index();
