@@ -87,9 +87,9 @@ pub enum ClientCertificates {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VerifyMode {
     /// None.
-    #[default]
     Off,
-    /// One in a hundred or so.
+    /// One in 64.
+    #[default]
     Sample,
     /// All.
     All,

@@ -31,7 +31,6 @@ configurable! {
     connection_backlog_frames_max: 64 ..= 1_048_576;
     proposals_outstanding_max: 16 ..= 1_048_576;
     children_reply_max: 16 ..= 1_000_000;
-    component_bytes_max: 65_536 ..= 67_108_864;
     components_max: 1 ..= 65_536;
     mounts_max: 1 ..= 1_000_000;
     recipe_memory_bytes_max: 1_048_576 ..= 268_435_456;

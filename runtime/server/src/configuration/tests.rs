@@ -44,7 +44,7 @@ fn a_short_file_gets_the_documented_defaults() {
     assert_eq!(config.native_listen, "0.0.0.0:7420".parse().unwrap());
     assert_eq!(config.peer_listen, "0.0.0.0:7421".parse().unwrap());
     assert_eq!(config.client_certificates, ClientCertificates::Required);
-    assert_eq!(config.verify, VerifyMode::Off);
+    assert_eq!(config.verify, VerifyMode::Sample);
     assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.limits, Limits::PRODUCTION);
     assert_eq!(config.own_member().peer_address, "[2001:db8::2]:7421");

@@ -1,0 +1,427 @@
+//! A server from start to end: opens the data directory, starts the threads, opens the doors, and
+//! takes all of it down again in order.
+//!
+//! Comes in: a configuration. Goes out: a running server with its addresses. Invariant: nothing is
+//! listened on before the data directory is locked and read; the process may end only after the
+//! replica has handed over and the disk thread has done every job.
+
+use crate::background::{self, CompileJob, SnapshotJob};
+use crate::configuration::{ServerConfig, VerifyMode};
+use crate::disk::{self, DataDirectory, DataDirectoryError, DiskJob, DiskPerformer};
+use crate::entropy;
+use crate::identity_of::{CertificateName, identity_of};
+use crate::inbox::Inbox;
+use crate::quic_native::NativeDoor;
+use crate::quic_peer::{PeerDoor, PeerSettings};
+use crate::replica_thread::{self, Clock, Performers, Standing};
+use crate::tls::{TlsError, TlsMaterial};
+use crate::transport::{CloseCode, FLUSH_DEADLINE};
+use quinn::{Endpoint, EndpointConfig, TokioRuntime, VarInt};
+use quorate_recipe_host::{Catalogue, WasmExecutor};
+use quorate_replica::{Input, MemberAddress, Replica, Settings, StartError, Verify};
+use quorate_storage::ServerIdentity;
+use quorate_types::Incarnation;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Its data directory.
+    #[error("the data directory cannot be used: {0}")]
+    DataDirectory(#[from] DataDirectoryError),
+    /// What is in it.
+    #[error("the data directory cannot be started from: {0}")]
+    Data(#[from] StartError),
+    /// Its certificates.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// Its certificate is for somebody else.
+    #[error("the certificate in tls.certificate is not this server's: {0}")]
+    WrongCertificate(String),
+    /// An address.
+    #[error("cannot listen on {address}: {source}; is another server running there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The recipe engine.
+    #[error("recipes cannot run here: {0}")]
+    Recipes(#[from] quorate_recipe_host::RecipeError),
+    /// A thread or the like.
+    #[error("the operating system refused: {0}")]
+    System(#[from] io::Error),
+}
+
+/// The sockets of both doors. Bound apart from the start so that several servers of one process or
+/// test can learn all addresses before the first starts.
+#[derive(Debug)]
+pub struct Sockets {
+    native: UdpSocket,
+    peer: UdpSocket,
+}
+
+impl Sockets {
+    /// Binds the configured addresses.
+    ///
+    /// # Errors
+    /// An address is in use or not this machine's.
+    pub fn bind(native: SocketAddr, peer: SocketAddr) -> Result<Sockets, ServerError> {
+        let bind = |address| {
+            UdpSocket::bind(address).map_err(|source| ServerError::Listen { address, source })
+        };
+        Ok(Sockets { native: bind(native)?, peer: bind(peer)? })
+    }
+
+    /// Where native clients connect.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn native_address(&self) -> io::Result<SocketAddr> {
+        self.native.local_addr()
+    }
+
+    /// Where peers connect.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn peer_address(&self) -> io::Result<SocketAddr> {
+        self.peer.local_addr()
+    }
+}
+
+/// A server that runs in this process. Dropping it shuts it down.
+pub struct RunningServer {
+    runtime: Option<Runtime>,
+    inbox: Arc<Inbox>,
+    threads: Vec<JoinHandle<()>>,
+    standing: watch::Receiver<Standing>,
+    stopping: watch::Sender<bool>,
+    endpoints: [Endpoint; 2],
+    native_door: Option<tokio::task::JoinHandle<()>>,
+    peer_door: Option<tokio::task::JoinHandle<()>>,
+    peer_stopping: watch::Sender<bool>,
+    native_address: SocketAddr,
+    peer_address: SocketAddr,
+    /// Held until everything else has ended.
+    data: DataDirectory,
+}
+
+impl RunningServer {
+    /// Binds the configured addresses and starts.
+    ///
+    /// # Errors
+    /// The first thing that does not work.
+    pub fn start(config: &ServerConfig) -> Result<RunningServer, ServerError> {
+        // The sockets come last in a start, but their errors are the commonest: tried first.
+        let sockets = Sockets::bind(config.native_listen, config.peer_listen)?;
+        RunningServer::start_on(config, sockets)
+    }
+
+    /// Starts on sockets that are bound already.
+    ///
+    /// # Errors
+    /// The first thing that does not work.
+    pub fn start_on(config: &ServerConfig, sockets: Sockets) -> Result<RunningServer, ServerError> {
+        let tls = TlsMaterial::load(&config.tls)?;
+        check_own_certificate(config, &tls)?;
+        let data = DataDirectory::open(&config.data_dir)?;
+        let compiler = background::compiler(&data.compiled_folder())?;
+        let catalogue = Arc::new(Catalogue::new());
+        let clock = Clock::new();
+        let executor = WasmExecutor::new(Arc::clone(&catalogue));
+        let files = data.read_files()?;
+        let replica = Replica::start(settings(config), &files, executor, clock.now())?;
+        drop(files);
+        let identity = replica.identity();
+
+        let inbox = Arc::new(Inbox::new());
+        let (standing_sender, standing) = watch::channel(Standing::default());
+        let applied = Arc::new(AtomicU64::new(replica.applied().0));
+        let (disk_sender, disk_jobs) = channel::<DiskJob>();
+        let (snapshot_sender, snapshot_jobs) = channel::<SnapshotJob>();
+        let (compile_sender, compile_jobs) = channel::<CompileJob>();
+        let performers = Performers {
+            disk: disk_sender,
+            snapshots: snapshot_sender,
+            compiler: compile_sender,
+            standing: standing_sender,
+            applied: Arc::clone(&applied),
+        };
+        let replica_inbox = Arc::clone(&inbox);
+        let run_replica = move || replica_thread::run(replica, &replica_inbox, clock, performers);
+        let compile_inbox = Arc::clone(&inbox);
+        let run_compiler = move || {
+            background::run_compiler(&compile_jobs, &compiler, &catalogue, &compile_inbox);
+        };
+        let threads = vec![
+            spawn_disk(&data, disk_jobs, &inbox)?,
+            spawn_snapshots(&data, snapshot_jobs, (identity.cluster, &inbox))?,
+            spawn("compile", replica_thread::STACK_BYTES, run_compiler)?,
+            spawn("replica", replica_thread::STACK_BYTES, run_replica)?,
+        ];
+        let doors = Doors { config, tls: &tls, inbox: &inbox, starts: data.starts() };
+        let opened = doors.open(sockets, identity, applied);
+        let doors = match opened {
+            Ok(doors) => doors,
+            Err(error) => {
+                inbox.send_own(Input::Shutdown);
+                return Err(error);
+            }
+        };
+        tracing::info!(
+            server = %config.server, cluster = config.cluster, native = %doors.native_address,
+            peers = %doors.peer_address, data_dir = %config.data_dir.display(), "server started"
+        );
+        Ok(RunningServer {
+            runtime: Some(doors.runtime),
+            inbox,
+            threads,
+            standing,
+            stopping: doors.stopping,
+            endpoints: doors.endpoints,
+            native_door: Some(doors.native_door),
+            peer_door: Some(doors.peer_door),
+            peer_stopping: doors.peer_stopping,
+            native_address: doors.native_address,
+            peer_address: doors.peer_address,
+            data,
+        })
+    }
+
+    /// Where native clients connect.
+    #[must_use]
+    pub fn native_address(&self) -> SocketAddr {
+        self.native_address
+    }
+
+    /// Where peers connect.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer_address
+    }
+
+    /// How often a server was started in this data directory, this time among them.
+    #[must_use]
+    pub fn starts(&self) -> u64 {
+        self.data.starts()
+    }
+
+    /// What the replica says of itself; changes are announced.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    /// Waits until this server knows a leader. False: it does not within `longest`.
+    #[must_use]
+    pub fn wait_for_leader(&self, longest: Duration) -> bool {
+        let mut standing = self.standing.clone();
+        let Some(runtime) = &self.runtime else { return false };
+        runtime.block_on(async {
+            let known = standing.wait_for(|standing| standing.leader.is_some());
+            matches!(tokio::time::timeout(longest, known).await, Ok(Ok(_)))
+        })
+    }
+
+    /// The runtime that serves the doors, for tasks that belong to this server.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("taken only when the server is dropped")
+    }
+
+    /// Hands over leadership, says goodbye to clients, makes everything durable, ends. Waits for it.
+    pub fn shut_down(self) {
+        drop(self);
+    }
+
+    fn end(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        self.stopping.send_replace(true);
+        self.inbox.send_own(Input::Shutdown);
+        let mut standing = self.standing.clone();
+        runtime.block_on(async {
+            // An error means that the replica thread is gone, which is an end too.
+            let _ = standing.wait_for(|standing| standing.shut_down).await;
+            if let Some(door) = self.native_door.take() {
+                let _ = tokio::time::timeout(FLUSH_DEADLINE * 2, door).await;
+            }
+            self.peer_stopping.send_replace(true);
+            if let Some(door) = self.peer_door.take() {
+                let _ = tokio::time::timeout(FLUSH_DEADLINE, door).await;
+            }
+            for endpoint in &self.endpoints {
+                let code = VarInt::from_u32(CloseCode::ShuttingDown as u32);
+                endpoint.close(code, b"the server is shutting down");
+                let _ = tokio::time::timeout(FLUSH_DEADLINE, endpoint.wait_idle()).await;
+            }
+        });
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has ended the process already.
+            let _ = thread.join();
+        }
+        runtime.shutdown_timeout(FLUSH_DEADLINE);
+        tracing::info!("server stopped");
+    }
+}
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn check_own_certificate(config: &ServerConfig, tls: &TlsMaterial) -> Result<(), ServerError> {
+    match identity_of(tls.own_certificate(), &config.cluster) {
+        Ok(CertificateName::Server(server)) if server == config.server => Ok(()),
+        Ok(name) => Err(ServerError::WrongCertificate(format!(
+            "it is for {name}; server.id is {}",
+            config.server
+        ))),
+        Err(reason) => Err(ServerError::WrongCertificate(reason.to_string())),
+    }
+}
+
+fn settings(config: &ServerConfig) -> Settings {
+    let members = config.members.iter().map(|member| {
+        let peer = member.peer_address.clone();
+        (member.server, MemberAddress { peer, native: member.native_address.clone() })
+    });
+    Settings {
+        identity: ServerIdentity {
+            cluster: config.cluster_id(),
+            server: config.server,
+            incarnation: Incarnation(entropy::random_number()),
+        },
+        members: members.collect(),
+        seed: entropy::random_number(),
+        election_timeout_ms_min: config.timeouts.election_ms_min,
+        election_timeout_ms_max: config.timeouts.election_ms_max,
+        heartbeat_interval_ms: config.timeouts.heartbeat_ms,
+        verify: match config.verify {
+            VerifyMode::Off => Verify::Off,
+            VerifyMode::Sample => Verify::Sample,
+            VerifyMode::All => Verify::All,
+        },
+        limits: config.limits,
+    }
+}
+
+fn spawn_disk(
+    data: &DataDirectory,
+    jobs: Receiver<DiskJob>,
+    inbox: &Arc<Inbox>,
+) -> io::Result<JoinHandle<()>> {
+    let performer = DiskPerformer::new(data.state_folder());
+    let inbox = Arc::clone(inbox);
+    spawn("disk", 1 << 20, move || disk::run(&jobs, performer, &inbox))
+}
+
+fn spawn_snapshots(
+    data: &DataDirectory,
+    jobs: Receiver<SnapshotJob>,
+    (cluster_id, inbox): (u64, &Arc<Inbox>),
+) -> io::Result<JoinHandle<()>> {
+    let (folder, inbox) = (data.state_folder(), Arc::clone(inbox));
+    spawn("snapshots", 4 << 20, move || {
+        background::run_snapshots(&jobs, &folder, cluster_id, &inbox);
+    })
+}
+
+/// A thread whose panic ends the process: a server with a part missing is worse than none.
+fn spawn(
+    name: &str,
+    stack_bytes: usize,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(stack_bytes);
+    let name = name.to_owned();
+    builder.spawn(move || {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            crate::abort_process(&format!("the {name} thread met a bug; please report it"));
+        }
+    })
+}
+
+struct Doors<'a> {
+    config: &'a ServerConfig,
+    tls: &'a TlsMaterial,
+    inbox: &'a Arc<Inbox>,
+    starts: u64,
+}
+
+struct OpenDoors {
+    runtime: Runtime,
+    stopping: watch::Sender<bool>,
+    peer_stopping: watch::Sender<bool>,
+    endpoints: [Endpoint; 2],
+    native_door: tokio::task::JoinHandle<()>,
+    peer_door: tokio::task::JoinHandle<()>,
+    native_address: SocketAddr,
+    peer_address: SocketAddr,
+}
+
+impl Doors<'_> {
+    fn open(
+        &self,
+        sockets: Sockets,
+        identity: ServerIdentity,
+        applied: Arc<AtomicU64>,
+    ) -> Result<OpenDoors, ServerError> {
+        let config = self.config;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("doors")
+            .enable_all()
+            .build()?;
+        let entered = runtime.enter();
+        let (native_address, peer_address) = (sockets.native_address()?, sockets.peer_address()?);
+        let native_config = self.tls.native_door(config.client_certificates)?;
+        let native_endpoint = endpoint(sockets.native, native_config)?;
+        let peer_endpoint = endpoint(sockets.peer, self.tls.peer_door()?)?;
+        let endpoints = [native_endpoint.clone(), peer_endpoint.clone()];
+        let dialer = self.tls.peer_dialer()?;
+        let (stopping, native_stopping) = watch::channel(false);
+        let (peer_stopping, peers_stopping) = watch::channel(false);
+        let inbox = Arc::clone(self.inbox);
+        let native = NativeDoor::new(config.cluster.clone(), config.limits, inbox, self.starts);
+        let native = Arc::new(native);
+        let peers = config.members.iter().filter(|member| member.server != config.server);
+        let peer_settings = PeerSettings {
+            server: config.server,
+            incarnation: identity.incarnation,
+            cluster: config.cluster.clone(),
+            cluster_id: identity.cluster,
+            peers: peers.map(|member| (member.server, member.peer_address.clone())).collect(),
+            frame_bytes_max: config.limits.peer_frame_bytes_max,
+        };
+        let peer = Arc::new(PeerDoor::new(peer_settings, Arc::clone(self.inbox), applied));
+        let native_door = runtime.spawn(native.serve(native_endpoint, native_stopping));
+        let peer_door = runtime.spawn(peer.serve(peer_endpoint, dialer, peers_stopping));
+        drop(entered);
+        Ok(OpenDoors {
+            runtime,
+            stopping,
+            peer_stopping,
+            endpoints,
+            native_door,
+            peer_door,
+            native_address,
+            peer_address,
+        })
+    }
+}
+
+/// An endpoint on a bound socket; needs an entered runtime.
+pub(crate) fn endpoint(socket: UdpSocket, config: quinn::ServerConfig) -> io::Result<Endpoint> {
+    socket.set_nonblocking(true)?;
+    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
+}
