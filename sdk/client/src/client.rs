@@ -8,7 +8,7 @@ use crate::dial::Dialer;
 use crate::driver::{Command, Driver, Reports};
 use crate::error::ClientError;
 use crate::lock::Lock;
-use crate::protocol::{CallId, Submission};
+use crate::protocol::{Answer, CallFailure, CallId, Submission, Undo};
 use crate::watch::{NOTIFICATIONS_MAX, Notification, Notifications, Watch};
 use bytes::Bytes;
 use quorate_types::request::{CreateMode, MultiOperation, MultiReply, ReadLevel, WatchMode};
@@ -83,17 +83,44 @@ pub(crate) struct Shared {
     request_timeout: Duration,
 }
 
-/// Gives a call up when the future that waits for it is dropped.
-struct Abandon<'a> {
-    shared: &'a Shared,
+/// A call under way. Dropping it gives the call up; an answer that has come and was not looked at
+/// is undone, if it says how.
+struct Waiting<'a> {
+    client: &'a Client,
     call: CallId,
-    armed: bool,
+    answer: oneshot::Receiver<Result<Answer, CallFailure>>,
+    undo: Option<Undo>,
+    done: bool,
 }
 
-impl Drop for Abandon<'_> {
+impl Waiting<'_> {
+    async fn answer(mut self) -> Result<Reply, ClientError> {
+        let answer = (&mut self.answer).await;
+        self.done = true;
+        match answer {
+            Ok(Ok(answer)) => Ok(answer.reply),
+            Ok(Err(failure)) => Err(failure.into()),
+            Err(_) => Err(self.client.gone()),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.armed {
-            let _ = self.shared.commands.send(Command::Abandon(self.call));
+        if self.done {
+            return;
+        }
+        // From here on the driver cannot answer any more; it may have just before.
+        self.answer.close();
+        match self.answer.try_recv() {
+            Ok(Ok(answer)) => {
+                let undoing = self.undo.as_ref().and_then(|undo| undo.undoing(&answer.reply));
+                if let Some(operation) = undoing {
+                    self.client.tell(operation);
+                }
+            }
+            Ok(Err(_)) => {}
+            Err(_) => drop(self.client.shared.commands.send(Command::Abandon(self.call))),
         }
     }
 }
@@ -101,9 +128,8 @@ impl Drop for Abandon<'_> {
 /// What to ask for, before it has a number.
 pub(crate) struct Ask {
     pub(crate) operation: Operation,
-    /// If the call is done after its caller has gone, this operation is called on the same object
-    /// with the reply as its arguments.
-    pub(crate) undo: Option<String>,
+    /// What takes the call back if it is done after its caller has gone.
+    pub(crate) undo: Option<Undo>,
 }
 
 impl From<Operation> for Ask {
@@ -256,17 +282,10 @@ impl Client {
     pub(crate) async fn ask(&self, ask: impl Into<Ask>) -> Result<Reply, ClientError> {
         let (completion, answer) = oneshot::channel();
         let submission = self.submission(ask.into());
-        let call = submission.call;
+        let (call, undo) = (submission.call, submission.undo.clone());
         let command = Command::Submit { submission, completion };
         self.shared.commands.send(command).map_err(|_| self.gone())?;
-        let mut abandon = Abandon { shared: &self.shared, call, armed: true };
-        let answer = answer.await;
-        abandon.armed = false;
-        match answer {
-            Ok(Ok(answer)) => Ok(answer.reply),
-            Ok(Err(failure)) => Err(failure.into()),
-            Err(_) => Err(self.gone()),
-        }
+        Waiting { client: self, call, answer, undo, done: false }.answer().await
     }
 
     /// Sends one request whose answer nobody waits for.

@@ -4,7 +4,7 @@
 //! answers, or the error that says most. Invariant: windows and buffers of a connection are
 //! bounded; 0-RTT is never used.
 
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, Pem};
 use crate::error::ClientError;
 use bytes::{Buf, BytesMut};
 use quinn::crypto::rustls::QuicClientConfig;
@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 const STAGGER: Duration = Duration::from_millis(250);
 /// How long the handshake with one server may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The servers' close code for a certificate that does not name a client of their cluster.
+const NOT_ALLOWED: u32 = 1;
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 /// Bytes taken from a stream at once.
@@ -134,6 +136,14 @@ impl Dialer {
             }
             ConnectionError::VersionMismatch => {
                 ClientError::NotQuorate { endpoint, reason: error.to_string() }
+            }
+            ConnectionError::ApplicationClosed(close)
+                if close.error_code == VarInt::from_u32(NOT_ALLOWED) =>
+            {
+                let certificate = self.config.client_certificate_pem.as_ref();
+                let certificate = certificate.map_or("no file", Pem::source).to_owned();
+                let reason = String::from_utf8_lossy(&close.reason).into_owned();
+                ClientError::CertificateRefused { endpoint, certificate, reason }
             }
             ConnectionError::TimedOut => {
                 let reason = "it has stopped answering".to_owned();

@@ -8,12 +8,14 @@ use crate::client::SessionState;
 use crate::dial::{Dialer, Transport, TransportEvent};
 use crate::error::ClientError;
 use crate::protocol::{
-    Answer, CallFailure, CallId, Disconnect, Notice, Protocol, Settings, Submission,
+    Answer, CallFailure, CallId, Disconnect, Notice, Protocol, Settings, Submission, Undo,
 };
 use crate::random::Random;
 use crate::watch::Notification;
 use bytes::Bytes;
-use quorate_wire::native::{FrameBuffer, encode_client};
+use quorate_types::limits::Limits;
+use quorate_types::{ErrorCode, Refusal};
+use quorate_wire::native::{ClientFrame, FrameBuffer, encode_client};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -26,6 +28,8 @@ use tokio::time::Instant;
 const OUTGOING_BYTES_MAX: usize = 256 << 10;
 /// Largest frame taken from a server: a full page of children, a status.
 const SERVER_FRAME_BYTES_MAX: u32 = 16 << 20;
+/// Largest frame that servers take.
+const CLIENT_FRAME_BYTES_MAX: usize = Limits::PRODUCTION.client_frame_bytes_max as usize;
 /// Commands taken in one go, so that their frames leave together.
 const COMMANDS_AT_ONCE: usize = 256;
 /// How long the last requests of dropped handles, such as releases of locks, may take.
@@ -83,7 +87,7 @@ pub(crate) struct Driver {
     left: Option<String>,
     protocol: Protocol,
     commands: mpsc::UnboundedReceiver<Command>,
-    completions: HashMap<CallId, Completion>,
+    completions: HashMap<CallId, (Completion, Option<Undo>)>,
     reports: Reports,
     /// Until the first session: who waits for it, and until when.
     first: Option<(oneshot::Sender<Result<(), ClientError>>, Instant)>,
@@ -149,6 +153,8 @@ impl Driver {
             self.give_up_if_late();
             self.take_notices().await;
             self.queue_frames();
+            // A request too large to be sent was answered just now.
+            self.take_notices().await;
         }
         if let Link::Up(transport) = std::mem::replace(&mut self.link, Link::Ended) {
             transport.close("the client is gone").await;
@@ -189,7 +195,7 @@ impl Driver {
     fn take_command(&mut self, command: Command) {
         match command {
             Command::Submit { submission, completion } => {
-                self.completions.insert(submission.call, completion);
+                self.completions.insert(submission.call, (completion, submission.undo.clone()));
                 self.protocol.submit(self.now_ms(), submission);
             }
             Command::Abandon(call) => {
@@ -297,11 +303,7 @@ impl Driver {
                         let _ = ready.send(Ok(()));
                     }
                 }
-                Notice::Completed { call, result } => {
-                    if let Some(completion) = self.completions.remove(&call) {
-                        let _ = completion.send(result);
-                    }
-                }
+                Notice::Completed { call, result } => self.complete(call, result),
                 Notice::Event(event) => self.notify(Notification::Changed(event)),
                 Notice::Gap { path, mode } => self.notify(Notification::Gap { path, mode }),
                 Notice::Disconnect(reason) => {
@@ -311,6 +313,18 @@ impl Driver {
                 Notice::Lost { reason } => self.end(&reason, true).await,
                 Notice::Closed => self.end("the session was closed", false).await,
             }
+        }
+    }
+
+    /// Hands the answer to the caller; if that is too late, takes the call back.
+    fn complete(&mut self, call: CallId, result: Result<Answer, CallFailure>) {
+        let Some((completion, undo)) = self.completions.remove(&call) else {
+            return;
+        };
+        if let (Err(Ok(answer)), Some(undo)) = (completion.send(result), undo)
+            && let Some(operation) = undo.undoing(&answer.reply)
+        {
+            self.protocol.undo(operation);
         }
     }
 
@@ -359,9 +373,28 @@ impl Driver {
         };
         while transport.queued_bytes() < OUTGOING_BYTES_MAX {
             match self.protocol.poll_frame(now_ms) {
-                Some(frame) => transport.queue(&encode_client(&frame)),
+                Some(frame) => match checked(&frame) {
+                    Ok(bytes) => transport.queue(&bytes),
+                    Err((sequence, refusal)) => self.protocol.refuse(sequence, refusal),
+                },
                 None => return,
             }
         }
+    }
+}
+
+/// The frame's bytes. A frame over the servers' limit would only break the connection, again and
+/// again: its request is refused here.
+fn checked(frame: &ClientFrame) -> Result<Vec<u8>, (u64, Refusal)> {
+    let bytes = encode_client(frame);
+    match frame {
+        ClientFrame::Request { sequence, .. } if bytes.len() > CLIENT_FRAME_BYTES_MAX => {
+            let words = format!(
+                "the request has {} bytes, more than the {CLIENT_FRAME_BYTES_MAX} that servers take",
+                bytes.len()
+            );
+            Err((*sequence, Refusal::new(ErrorCode::QuotaExceeded, words)))
+        }
+        _ => Ok(bytes),
     }
 }

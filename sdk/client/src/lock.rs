@@ -6,6 +6,7 @@
 
 use crate::client::{Ask, Client, called, from_cbor, parse, to_cbor};
 use crate::error::ClientError;
+use crate::protocol::Undo;
 use quorate_types::Operation;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -65,12 +66,14 @@ impl Lock {
         wait: impl Into<Option<Duration>>,
     ) -> Result<LockGuard, ClientError> {
         let wait_ms = wait.into().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        let object = parse(&self.object)?;
+        let undo = Undo { object: object.clone(), operation: RELEASE.to_owned() };
         let operation = Operation::Call {
-            object: parse(&self.object)?,
+            object,
             operation: ACQUIRE.to_owned(),
             arguments: to_cbor(&AcquireArguments { wait_ms, note: self.note.clone() })?,
         };
-        let ask = Ask { operation, undo: Some(RELEASE.to_owned()) };
+        let ask = Ask { operation, undo: Some(undo) };
         let grant = from_cbor(ACQUIRE, &called(ACQUIRE, self.client.ask(ask).await?)?)?;
         Ok(LockGuard {
             client: self.client.clone(),

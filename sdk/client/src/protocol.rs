@@ -13,7 +13,7 @@ mod receive;
 mod tests;
 mod watches;
 
-pub(crate) use pending::{CallId, Submission};
+pub(crate) use pending::{CallId, Submission, Undo};
 
 use crate::random::Random;
 use pending::{Acknowledgements, Pending, Purpose, Stage};
@@ -244,6 +244,13 @@ impl Protocol {
             (Stage::Parked, _) => self.cancel_parked(sequence),
             (_, true) if !answer_may_come => drop(self.finish(sequence)),
             _ => {}
+        }
+    }
+
+    /// Sends what takes a call back whose caller has gone.
+    pub(crate) fn undo(&mut self, operation: Operation) {
+        if !matches!(self.life, Life::Ended { .. }) {
+            self.own.push_back(Pending::own(operation, Purpose::Undo));
         }
     }
 

@@ -234,6 +234,56 @@ async fn a_deadline_passes_while_the_server_is_silent() {
     soon("the deadline", async { tokio::join!(script, client) }).await;
 }
 
+#[tokio::test]
+async fn a_request_over_the_servers_limit_is_refused_here_and_the_session_goes_on() {
+    let authority = Authority::create();
+    let server = FakeServer::start(&authority);
+    let script = async {
+        let mut connection = server.serve().await;
+        let (sequence, operation) = connection.request().await;
+        assert_eq!(operation, Operation::Sync);
+        connection.reply(sequence, Ok(Reply::Done)).await;
+        connection
+    };
+    let client = async {
+        let client = Client::connect(authority.client_config(&[&server])).await.unwrap();
+        let error = client.set("/a", vec![0; 5 << 20], None).await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::QuotaExceeded), "{error}");
+        client.sync().await.unwrap();
+    };
+    soon("the sync", async { tokio::join!(script, client) }).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_door_does_not_take_is_told_at_once() {
+    let authority = Authority::create();
+    let server = FakeServer::start(&authority);
+    let script = async { server.accept().await.close(1) };
+    let connecting = Client::connect(authority.client_config(&[&server]));
+    let both = async { tokio::join!(script, connecting) };
+    let ((), client) = soon("the refusal", both).await;
+    let error = client.unwrap_err();
+    assert!(matches!(error, ClientError::CertificateRefused { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_without_a_leader_is_left_for_another_try() {
+    let authority = Authority::create();
+    let server = FakeServer::start(&authority);
+    let script = async {
+        let mut connection = server.accept().await;
+        connection.expect_connect(None).await;
+        let refusal = Refusal::new(ErrorCode::NoLeader, "an election is under way");
+        connection.send(&ServerFrame::Refused(refusal)).await;
+        assert_eq!(connection.next().await, None);
+        server.serve().await
+    };
+    let connecting = Client::connect(authority.client_config(&[&server]));
+    let both = async { tokio::join!(script, connecting) };
+    let (_connection, client) = soon("the second try", both).await;
+    client.unwrap();
+}
+
 /// The error of connecting to a server that lets in whomever TLS lets in.
 async fn refused(server: &FakeServer, config: ClientConfig) -> ClientError {
     let connecting = async {

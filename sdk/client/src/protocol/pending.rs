@@ -21,9 +21,29 @@ pub(crate) struct Submission {
     pub(crate) timeout_ms: Option<u64>,
     /// Whether the timeout goes on once the call is parked.
     pub(crate) timeout_covers_parking: bool,
-    /// Called on the same object, with the reply as its arguments, when the call turns out to be
-    /// done although its caller has stopped waiting.
-    pub(crate) undo: Option<String>,
+    /// What takes the call back when it turns out to be done although its caller has gone.
+    pub(crate) undo: Option<Undo>,
+}
+
+/// Takes a recipe call back: another call, with the reply of the first as its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Undo {
+    pub(crate) object: ZnodePath,
+    pub(crate) operation: String,
+}
+
+impl Undo {
+    /// What takes back what `reply` granted.
+    pub(crate) fn undoing(&self, reply: &Reply) -> Option<Operation> {
+        match reply {
+            Reply::Called(granted) => Some(Operation::Call {
+                object: self.object.clone(),
+                operation: self.operation.clone(),
+                arguments: granted.clone(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// For whom a request is made.
@@ -60,7 +80,7 @@ pub(crate) struct Pending {
     pub(crate) stage: Stage,
     pub(crate) deadline_ms: Option<u64>,
     pub(crate) deadline_covers_parking: bool,
-    pub(crate) undo: Option<String>,
+    pub(crate) undo: Option<Undo>,
     /// Refusals so far that were worth another try.
     pub(crate) refusals: u32,
     pub(crate) last_refusal: Option<Refusal>,
@@ -103,20 +123,6 @@ impl Pending {
 
     pub(crate) fn is_recipe_call(&self) -> bool {
         matches!(self.operation, Operation::Call { .. })
-    }
-
-    /// What takes back what `reply` granted to a caller who has gone.
-    pub(crate) fn undoing(&self, reply: &Reply) -> Option<Operation> {
-        match (&self.undo, &self.operation, reply) {
-            (Some(undo), Operation::Call { object, .. }, Reply::Called(granted)) => {
-                Some(Operation::Call {
-                    object: object.clone(),
-                    operation: undo.clone(),
-                    arguments: granted.clone(),
-                })
-            }
-            _ => None,
-        }
     }
 
     /// Whether nobody wants to know the answer and nothing depends on it.

@@ -183,8 +183,8 @@ impl Protocol {
         self.watches.on_done(&pending.operation);
         match pending.purpose {
             Purpose::Caller(_) if pending.abandoned => {
-                if let Some(operation) = pending.undoing(&answer.reply) {
-                    self.own.push_back(Pending::own(operation, Purpose::Undo));
+                if let Some(operation) = pending.undo.and_then(|undo| undo.undoing(&answer.reply)) {
+                    self.undo(operation);
                 }
             }
             Purpose::Caller(call) => {
@@ -212,7 +212,8 @@ impl Protocol {
         }
     }
 
-    fn refuse(&mut self, sequence: u64, refusal: Refusal) {
+    /// Ends a request with a final refusal.
+    pub(crate) fn refuse(&mut self, sequence: u64, refusal: Refusal) {
         let Some(pending) = self.finish(sequence) else {
             return;
         };

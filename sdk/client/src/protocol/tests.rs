@@ -259,7 +259,10 @@ fn an_abandoned_call_is_cancelled_once_it_is_known_to_be_parked() {
 #[test]
 fn a_grant_that_comes_after_its_caller_has_gone_is_given_back() {
     let mut protocol = connected(0);
-    let undone = Submission { undo: Some("release".into()), ..submission(1, acquire()) };
+    let undone = Submission {
+        undo: Some(Undo { object: path("/locks/a"), operation: "release".into() }),
+        ..submission(1, acquire())
+    };
     protocol.submit(0, undone);
     frames(&mut protocol, 0);
     protocol.receive(0, reply(1, refusal(ErrorCode::LeadershipLost)));

@@ -188,7 +188,12 @@ impl FakeConnection {
 
     /// Breaks the connection.
     pub fn cut(self) {
-        self.connection.close(VarInt::from_u32(1), b"cut");
+        self.close(0);
+    }
+
+    /// Closes the connection with a code.
+    pub fn close(self, code: u32) {
+        self.connection.close(VarInt::from_u32(code), b"closed by the test");
     }
 }
 
