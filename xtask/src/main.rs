@@ -66,9 +66,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// The workspace this program was built in.
+/// The workspace that cargo runs this program for.
 fn workspace_folder() -> PathBuf {
-    let own_folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let own_folder = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     own_folder.parent().map_or(own_folder.clone(), PathBuf::from)
 }
 
