@@ -6,6 +6,7 @@
 //! types, and described itself within fuel. May take seconds: never call it on the replica's thread.
 
 use crate::cache::ComponentCache;
+use crate::compile_cost;
 use crate::contract::guest;
 use crate::descriptor;
 use crate::engine;
@@ -184,6 +185,8 @@ impl Compiler {
             return Err(RecipeError::Digest { expected: *expected, found });
         }
         self.check_form(bytes)?;
+        let cost = compile_cost::check(bytes)?;
+        tracing::debug!(?cost, component = %expected, "counted");
         let started = Instant::now();
         let kept = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, expected));
         let from_cache = kept.is_some();

@@ -27,6 +27,14 @@ pub enum RecipeError {
     /// The validator or the compiler refused it.
     #[error("the component is malformed or asks for more than recipes get: {0}")]
     Malformed(String),
+    /// Compiling it would take too long or too much memory.
+    #[error("the component has more than {bound} {what}: every server would be busy compiling it")]
+    TooCostly {
+        /// What was counted.
+        what: &'static str,
+        /// How many are allowed.
+        bound: u64,
+    },
     /// The compiler itself failed on it.
     #[error("the compiler failed on this component: {0}")]
     CompilerFault(String),

@@ -10,6 +10,7 @@
 
 mod cache;
 mod catalogue;
+mod compile_cost;
 mod compiler;
 mod contract;
 mod descriptor;

@@ -186,6 +186,24 @@ fn more_memory_than_any_mount_allows_is_refused() {
     assert!(refusal.contains("more than 16777216 bytes"), "{refusal}");
 }
 
+#[test]
+fn a_component_made_to_keep_the_compiler_busy_is_refused_before_it_starts() {
+    const LOCALS: usize = 4_000;
+    let locals = " i32".repeat(LOCALS);
+    let looping: String = (0..500)
+        .map(|n| {
+            let tested = n * 7 % LOCALS;
+            format!("(loop (local.set {n} (local.get {tested})) (br_if 0 (local.get {tested})))")
+        })
+        .collect();
+    let more = format!("(func (local {locals}) {looping})");
+    let refusal = refusal_of(Guest { more, ..Guest::default() });
+    assert!(refusal.contains("500000 locals times branches in one function"), "{refusal}");
+    let more = "(func)".repeat(20_001);
+    let refusal = refusal_of(Guest { more, ..Guest::default() });
+    assert!(refusal.contains("20000 functions"), "{refusal}");
+}
+
 fn cached_files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(folder)
         .expect("a folder")

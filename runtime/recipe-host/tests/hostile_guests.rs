@@ -85,7 +85,7 @@ fn a_reply_above_the_limit_is_refused() {
 #[test]
 fn a_reply_outside_of_memory_traps() {
     let misbehaviour = "(i32.store (i32.const 532) (i32.const 307200)) i32.const 512";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "out-of-bounds"));
+    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "out of bounds"));
     let misbehaviour = "i32.const -8";
     refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "out of bounds"));
 }
