@@ -19,7 +19,7 @@ impl Prng {
     }
 
     /// The next 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.state, 1)
     }
@@ -27,12 +27,12 @@ impl Prng {
     /// A number of a range that is not empty.
     pub fn within(&mut self, range: Range<u64>) -> u64 {
         assert!(range.start < range.end, "an empty range has no number: {range:?}");
-        range.start + self.next() % (range.end - range.start)
+        range.start + self.draw() % (range.end - range.start)
     }
 
     /// True in `permille` of 1000 cases.
     pub fn chance(&mut self, permille: u64) -> bool {
-        self.next() % 1000 < permille
+        self.draw() % 1000 < permille
     }
 
     /// One of the values.

@@ -12,7 +12,7 @@ use quorate_raft::{Index, Membership, ReadId, ReplicaId, Role, Settings, Term};
 
 use crate::checks::{Checks, Servers};
 use crate::prng::Prng;
-use crate::server::{Effect, Packet, Server};
+use crate::server::{Effect, Packet, Server, mix};
 use crate::trace;
 
 /// How strong each fault is in one run.
@@ -34,18 +34,21 @@ struct Faults {
 }
 
 impl Faults {
-    /// Each run has other faults, so that rare combinations come up.
+    /// Each run has other faults, so that rare combinations come up. A run with damaged logs has
+    /// many crashes and keeps its first voters.
     fn draw(prng: &mut Prng) -> Self {
+        let damage_permille = prng.one_of(&[0, 0, 0, 500]);
+        let damaging = damage_permille > 0;
         Self {
             loss_permille: prng.one_of(&[0, 0, 10, 50, 200]),
             double_permille: prng.one_of(&[0, 0, 20, 200]),
             delay_ms_max: prng.one_of(&[2, 5, 20, 60, 150]),
-            disk_ms_max: prng.one_of(&[1, 3, 10, 60]),
+            disk_ms_max: prng.one_of(&[1, 3, 10, 60, 250]),
             cut_permille: prng.one_of(&[0, 50, 150, 300]),
-            crash_permille: prng.one_of(&[0, 30, 100, 200]),
-            damage_permille: prng.one_of(&[0, 0, 300]),
+            crash_permille: if damaging { 150 } else { prng.one_of(&[0, 30, 100, 200]) },
+            damage_permille,
             pause_permille: prng.one_of(&[0, 30, 100]),
-            membership_permille: prng.one_of(&[0, 50, 200]),
+            membership_permille: if damaging { 0 } else { prng.one_of(&[0, 50, 200]) },
             transfer_permille: prng.one_of(&[0, 20, 150]),
             compact_after: prng.one_of(&[0, 1, 3, 10, 50]),
             clock_drift_permille: prng.one_of(&[0, 10, 50]),
@@ -120,6 +123,8 @@ pub struct Summary {
     pub crashes: u64,
     /// Memberships that came into effect, counted per server.
     pub memberships: u64,
+    /// Digest of every step of the run: two runs with the same one took the same steps.
+    pub digest: u64,
 }
 
 impl Summary {
@@ -132,6 +137,7 @@ impl Summary {
         self.installs += other.installs;
         self.crashes += other.crashes;
         self.memberships += other.memberships;
+        self.digest ^= other.digest;
     }
 }
 
@@ -185,7 +191,7 @@ pub fn run(seed: u64, voters: u64, storm_ms: u64) -> Result<Summary, String> {
 
 impl Storm {
     fn new(seed: u64, voters: u64) -> Self {
-        let mut prng = Prng::new(crate::server::mix(seed, voters));
+        let mut prng = Prng::new(mix(seed, voters));
         let faults = Faults::draw(&mut prng);
         Self {
             prng,
@@ -240,7 +246,7 @@ impl Storm {
                 voters: if number <= voters { first.clone() } else { BTreeSet::new() },
                 ..Membership::default()
             };
-            let seed = self.prng.next();
+            let seed = self.prng.draw();
             let drift = self.faults.clock_drift_permille;
             self.rates.insert(id, self.prng.within(1000 - drift..1001 + drift));
             let server = Server::new(Settings { id, seed, ..settings.clone() }, membership, 0);
@@ -358,6 +364,9 @@ impl Storm {
 
     fn take_effects(&mut self, id: ReplicaId, effects: Vec<Effect>) -> Result<(), String> {
         self.summary.steps += 1;
+        let step = mix(self.now_ms, id.0 ^ ((effects.len() as u64) << 32));
+        let state = mix(self.servers[&id].machine.digest, self.checks.committed().0);
+        self.summary.digest = mix(self.summary.digest, mix(step, state));
         if self.told {
             let server = &self.servers[&id];
             let lines = effects.iter().filter_map(|one| trace::effect(server, one));

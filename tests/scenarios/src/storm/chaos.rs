@@ -64,7 +64,7 @@ impl Storm {
         let ids = self.ids();
         let id = self.prng.one_of(&ids);
         let after_ms = self.prng.within(5..600);
-        let seed = self.prng.next();
+        let seed = self.prng.draw();
         let pending = self.servers[&id].disk.pending.len() as u64;
         let surviving = self.prng.within(0..pending + 1);
         let damaged = self.may_damage() && self.prng.chance(self.faults.damage_permille);
