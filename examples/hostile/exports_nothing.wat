@@ -1,0 +1,2 @@
+;; A valid component that is no recipe.
+(component)
