@@ -1,0 +1,18 @@
+//! Whole clusters of real replicas in one thread: virtual time, seeded delays, disks that forget.
+//!
+//! Comes in: a seed or a script. Goes out: a verdict. Invariant: one seed gives one run, event by
+//! event. Frames cross links and connections as bytes, disk operations go to a disk that keeps what
+//! was synced apart from what was not. `QUORATE_SEEDS=first..end` chooses the randomized runs.
+
+mod client;
+#[path = "../../../storage/tests/faulty_disk/mod.rs"]
+mod faulty_disk;
+mod journal;
+mod lock_recipe;
+mod randomized;
+mod scenarios;
+mod server;
+mod smoke;
+mod words;
+mod workload;
+mod world;
