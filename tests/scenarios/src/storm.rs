@@ -168,6 +168,8 @@ struct Storm {
 const CHAOS_EVERY_MS: u64 = 40;
 const CLIENTS_EVERY_MS: u64 = 15;
 const SNAPSHOT_TIMEOUT_MS: u64 = 400;
+/// Far more than any run takes; reaching it means that the replicas keep one another busy for ever.
+const STEPS_MAX: u64 = 300_000;
 /// Servers that exist but are not in the first membership.
 const SPARE_SERVERS: u64 = 2;
 
@@ -364,6 +366,9 @@ impl Storm {
 
     fn take_effects(&mut self, id: ReplicaId, effects: Vec<Effect>) -> Result<(), String> {
         self.summary.steps += 1;
+        if self.summary.steps > STEPS_MAX {
+            return Err("the cluster never comes to rest".to_string());
+        }
         let step = mix(self.now_ms, id.0 ^ ((effects.len() as u64) << 32));
         let state = mix(self.servers[&id].machine.digest, self.checks.committed().0);
         self.summary.digest = mix(self.summary.digest, mix(step, state));
