@@ -26,6 +26,7 @@ impl<E: RecipeExecutor> Replica<E> {
             self.after_entry();
         }
         self.raft.applied(self.applied);
+        self.check_incarnations();
         self.advance_applied_lines();
         self.take_snapshot_if_due();
     }

@@ -232,12 +232,26 @@ fn read_append_reply(
     })
 }
 
-/// The bytes of a forwarded request.
-///
+/// The bytes of a request forwarded to the leader of a term.
+pub(crate) fn encode_forward(term: Term, request: &Request) -> Vec<u8> {
+    let mut writer = LayoutWriter::with_capacity(256);
+    writer.u64(term.0);
+    write_request(&mut writer, request);
+    writer.into_bytes()
+}
+
+/// Reads what [`encode_forward`] made.
+pub(crate) fn decode_forward(bytes: &[u8]) -> Result<(Term, Request), LayoutError> {
+    let mut reader = LayoutReader::new(bytes);
+    let term = Term(reader.u64("term")?);
+    let request = read_request(&mut reader)?;
+    reader.finish()?;
+    Ok((term, request))
+}
+
 /// # Panics
 /// On a request that only the leader makes: those are never forwarded.
-pub(crate) fn encode_request(request: &Request) -> Vec<u8> {
-    let mut writer = LayoutWriter::with_capacity(256);
+fn write_request(writer: &mut LayoutWriter, request: &Request) {
     match request {
         Request::Client {
             session,
@@ -254,51 +268,46 @@ pub(crate) fn encode_request(request: &Request) -> Vec<u8> {
             writer.u64(*sequence);
             writer.u64(*oldest_unreplied);
             writer.list(acknowledged.iter(), |writer, sequence| writer.u64(*sequence));
-            write_identity(&mut writer, identity);
+            write_identity(writer, identity);
             writer.bytes(&operation_to_bytes(operation));
         }
         Request::OpenSession { origin, password, timeout_ms, identity } => {
             writer.u8(2);
-            write_origin(&mut writer, *origin);
+            write_origin(writer, *origin);
             writer.raw(password);
             writer.u32(*timeout_ms);
-            write_identity(&mut writer, identity);
+            write_identity(writer, identity);
         }
         Request::AttachSession { origin, session, password, identity } => {
             writer.u8(3);
-            write_origin(&mut writer, *origin);
+            write_origin(writer, *origin);
             writer.u64(session.0);
             writer.raw(password);
-            write_identity(&mut writer, identity);
+            write_identity(writer, identity);
         }
         Request::ExpireSession { .. } | Request::FireDue | Request::RecordMember { .. } => {
             unreachable!("only the leader makes {request:?}, and keeps it")
         }
     }
-    writer.into_bytes()
 }
 
-/// Reads what [`encode_request`] made.
-pub(crate) fn decode_request(bytes: &[u8]) -> Result<Request, LayoutError> {
-    let mut reader = LayoutReader::new(bytes);
-    let request = match reader.u8("request kind")? {
-        1 => read_client_request(&mut reader)?,
+fn read_request(reader: &mut LayoutReader<'_>) -> Result<Request, LayoutError> {
+    Ok(match reader.u8("request kind")? {
+        1 => read_client_request(reader)?,
         2 => Request::OpenSession {
-            origin: read_origin(&mut reader)?,
-            password: read_password(&mut reader)?,
+            origin: read_origin(reader)?,
+            password: read_password(reader)?,
             timeout_ms: reader.u32("timeout_ms")?,
-            identity: read_identity(&mut reader)?,
+            identity: read_identity(reader)?,
         },
         3 => Request::AttachSession {
-            origin: read_origin(&mut reader)?,
+            origin: read_origin(reader)?,
             session: SessionId(reader.u64("session")?),
-            password: read_password(&mut reader)?,
-            identity: read_identity(&mut reader)?,
+            password: read_password(reader)?,
+            identity: read_identity(reader)?,
         },
         _ => return Err(LayoutError::Invalid { field: "request kind" }),
-    };
-    reader.finish()?;
-    Ok(request)
+    })
 }
 
 fn read_client_request(reader: &mut LayoutReader<'_>) -> Result<Request, LayoutError> {
@@ -453,7 +462,8 @@ mod tests {
             assert_eq!(decode_message(&encode_message(&message)), Ok(message));
         }
         for request in requests() {
-            assert_eq!(decode_request(&encode_request(&request)), Ok(request));
+            let bytes = encode_forward(Term(3), &request);
+            assert_eq!(decode_forward(&bytes), Ok((Term(3), request)));
         }
     }
 
@@ -466,9 +476,9 @@ mod tests {
             }
         }
         for request in requests() {
-            let bytes = encode_request(&request);
+            let bytes = encode_forward(Term(3), &request);
             for length in 0..bytes.len() {
-                assert!(decode_request(&bytes[..length]).is_err(), "{request:?} cut at {length}");
+                assert!(decode_forward(&bytes[..length]).is_err(), "{request:?} cut at {length}");
             }
         }
     }

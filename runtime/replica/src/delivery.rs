@@ -79,7 +79,10 @@ impl<E: RecipeExecutor> Replica<E> {
             Err(refusal) => self.refuse_connection(connection, refusal),
             Ok(grant) => {
                 let Some(known) = self.connections.get_mut(&connection) else { return };
-                let ConnectionState::Connecting { resumed } = known.state else { return };
+                let ConnectionState::Connecting { resumed } = known.state else {
+                    self.on_granted_again(connection, grant.session);
+                    return;
+                };
                 known.state = ConnectionState::Established {
                     session: grant.session,
                     epoch: grant.epoch,
@@ -96,6 +99,16 @@ impl<E: RecipeExecutor> Replica<E> {
                 };
                 self.send_client(connection, frame);
             }
+        }
+    }
+
+    /// The request for this session was done twice, across a change of leaders. The requests that
+    /// the connection has under way carry the epoch of the first time and will be refused: the
+    /// client connects again and brings them under the newest. A session opened twice is two.
+    fn on_granted_again(&mut self, connection: u64, session: SessionId) {
+        if self.sessions_here.get(&session) == Some(&connection) {
+            let text = "the session was attached twice; connect again";
+            self.dismiss_connection(connection, Refusal::new(ErrorCode::SessionMoved, text));
         }
     }
 

@@ -22,8 +22,9 @@ use crate::server_of;
 pub(crate) enum Source {
     /// A submission of this server.
     Here(u64),
-    /// A submission of another server.
-    Peer(ServerId, u64),
+    /// A submission of another server, made on this generation of its connection. The peer numbers
+    /// anew when it restarts, so an answer for an older connection must not reach the newer one.
+    Peer { peer: ServerId, generation: u64, id: u64 },
     /// The leader itself.
     Leader,
 }
@@ -158,20 +159,24 @@ impl<E: RecipeExecutor> Replica<E> {
             let request = submission.request.clone();
             self.lead(Source::Here(id), request);
         } else {
-            let request = codec::encode_request(&submission.request).into();
+            let request = codec::encode_forward(term, &submission.request).into();
             let frame = PeerFrame::Forward { id, request };
             self.actions.push_back(Action::SendPeer { peer: leader, frame });
         }
     }
 
-    /// A peer asks this server as the leader.
+    /// A peer asks this server as the leader of a term. In any other term the request may have been
+    /// answered through another leader meanwhile, its kept reply may be gone, and doing it now
+    /// would do it twice: it is dropped, and the peer gives it to whom it now knows as the leader.
     pub(crate) fn on_forward(&mut self, peer: ServerId, id: u64, bytes: &[u8]) {
-        match codec::decode_request(bytes) {
-            Ok(_) if self.raft.role() != Role::Leader => {
+        let Some(generation) = self.peers.get(&peer).map(|known| known.generation) else { return };
+        let leads = self.raft.role() == Role::Leader;
+        match codec::decode_forward(bytes) {
+            Ok((term, _)) if !leads || term != self.raft.term() => {
                 let frame = PeerFrame::ForwardLost { id };
                 self.actions.push_back(Action::SendPeer { peer, frame });
             }
-            Ok(request) => self.lead(Source::Peer(peer, id), request),
+            Ok((_, request)) => self.lead(Source::Peer { peer, generation, id }, request),
             Err(error) => self.close_peer(peer, alloc::format!("a forwarded request: {error}")),
         }
     }

@@ -11,7 +11,8 @@ use crate::replica_of;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use quorate_machine::RecipeExecutor;
+use quorate_machine::{Change, RecipeExecutor, Transaction};
+use quorate_raft::EntryKind;
 use quorate_types::{Incarnation, ServerId, SessionId};
 use quorate_wire::peer::PeerFrame;
 
@@ -29,16 +30,11 @@ impl<E: RecipeExecutor> Replica<E> {
         generation: u64,
         incarnation: Incarnation,
     ) {
-        if let Some(recorded) = self.machine.member(peer)
-            && recorded != incarnation
-        {
-            let reason = format!(
-                "server {peer} runs on another data directory than the one it joined with: it may \
-                 have forgotten votes and entries. Restore its disk, or remove it and add a \
-                 server under a new id"
-            );
-            self.raise_alarm(format!("incarnation {peer}"), reason.clone());
-            self.actions.push_back(Action::ClosePeer { peer, reason });
+        if let Some(older) = self.peers.get(&peer).copied() {
+            self.on_peer_disconnected(peer, older.generation);
+        }
+        if self.recorded_incarnation(peer).is_some_and(|recorded| recorded != incarnation) {
+            self.refuse_incarnation(peer);
             return;
         }
         self.peers.insert(peer, Peer { generation, incarnation });
@@ -47,6 +43,49 @@ impl<E: RecipeExecutor> Replica<E> {
         self.record_incarnation(peer, incarnation);
         if self.leader() == Some(peer) {
             self.give_all_to_leader(true);
+        }
+    }
+
+    /// What is known of a member's data directory: also from entries that are not applied yet, for
+    /// after a start nothing may be, and a wiped server's vote would count by then.
+    fn recorded_incarnation(&self, peer: ServerId) -> Option<Incarnation> {
+        self.machine.member(peer).or_else(|| {
+            let unapplied = self.applied.next()..=self.raft.last_index();
+            let commands = self
+                .raft
+                .entries(unapplied)
+                .filter(|entry| entry.kind == EntryKind::Command)
+                .filter_map(|entry| Transaction::decode(&entry.payload).ok());
+            let changes = commands.flat_map(|transaction| transaction.changes);
+            changes
+                .filter_map(|change| match change {
+                    Change::RecordMember { server, incarnation } if server == peer => {
+                        Some(incarnation)
+                    }
+                    _ => None,
+                })
+                .last()
+        })
+    }
+
+    fn refuse_incarnation(&mut self, peer: ServerId) {
+        let reason = format!(
+            "server {peer} runs on another data directory than the one it joined with: it may \
+             have forgotten votes and entries. Restore its disk, or remove it and add a \
+             server under a new id"
+        );
+        self.raise_alarm(format!("incarnation {peer}"), reason.clone());
+        self.actions.push_back(Action::ClosePeer { peer, reason });
+    }
+
+    /// Entries were applied: a connected peer may turn out to be another than the one on record.
+    pub(crate) fn check_incarnations(&mut self) {
+        let wrong = self.peers.iter().find(|(server, peer)| {
+            self.machine.member(**server).is_some_and(|recorded| recorded != peer.incarnation)
+        });
+        if let Some((server, peer)) = wrong.map(|(server, peer)| (*server, *peer)) {
+            self.on_peer_disconnected(server, peer.generation);
+            self.refuse_incarnation(server);
         }
     }
 
@@ -120,6 +159,11 @@ impl<E: RecipeExecutor> Replica<E> {
         }
         self.touches_sent_ms = now_ms;
         let Some(leader) = self.leader() else { return true };
+        let reached =
+            leader == self.settings.identity.server || self.peers.contains_key(&leader);
+        if !reached {
+            return true;
+        }
         let sessions: Vec<SessionId> = core::mem::take(&mut self.touched).into_iter().collect();
         if leader == self.settings.identity.server {
             self.on_touches(&sessions);

@@ -136,9 +136,11 @@ impl<E: RecipeExecutor> Replica<E> {
     fn answer_source(&mut self, source: Source, after: Zxid, outcome: Outcome) {
         match source {
             Source::Here(id) => self.answer_submission(id, outcome),
-            Source::Peer(peer, id) => {
-                let frame = PeerFrame::ForwardAnswer { id, after, outcome };
-                self.actions.push_back(Action::SendPeer { peer, frame });
+            Source::Peer { peer, generation, id } => {
+                if self.peers.get(&peer).is_some_and(|known| known.generation == generation) {
+                    let frame = PeerFrame::ForwardAnswer { id, after, outcome };
+                    self.actions.push_back(Action::SendPeer { peer, frame });
+                }
             }
             Source::Leader => {}
         }
@@ -187,8 +189,8 @@ impl<E: RecipeExecutor> Replica<E> {
     fn expire_session(&mut self, session: SessionId) {
         if let Some(leading) = &mut self.leading {
             // Not due again until this proposal had its chance.
-            let timeout_ms = self.settings.election_timeout_ms_max * 2;
-            leading.sessions.watch(session, timeout_ms, self.now.monotonic_ms);
+            let wait_ms = self.settings.election_timeout_ms_max * 2;
+            leading.sessions.put_off(session, self.now.monotonic_ms + wait_ms);
         }
         self.turn_into_transaction(Source::Leader, Request::ExpireSession { session });
     }

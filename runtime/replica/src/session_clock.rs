@@ -12,6 +12,8 @@ use quorate_types::SessionId;
 struct Watched {
     touched_ms: u64,
     timeout_ms: u64,
+    /// Not due before this, however long silent.
+    put_off_ms: u64,
     /// Where `queue` holds this session; at most its real deadline, so touching costs no queue work.
     queued_ms: u64,
 }
@@ -27,7 +29,7 @@ impl SessionClock {
     /// Begins to watch a session, or touches it.
     pub(crate) fn watch(&mut self, session: SessionId, timeout_ms: u64, now_ms: u64) {
         let queued_ms = now_ms.saturating_add(timeout_ms);
-        let watched = Watched { touched_ms: now_ms, timeout_ms, queued_ms };
+        let watched = Watched { touched_ms: now_ms, timeout_ms, put_off_ms: 0, queued_ms };
         if let Some(before) = self.watched.insert(session, watched) {
             self.queue.remove(&(before.queued_ms, session));
         }
@@ -49,6 +51,13 @@ impl SessionClock {
         }
     }
 
+    /// Does not call a session due before `until_ms`; its timeout stays what it is.
+    pub(crate) fn put_off(&mut self, session: SessionId, until_ms: u64) {
+        if let Some(watched) = self.watched.get_mut(&session) {
+            watched.put_off_ms = until_ms;
+        }
+    }
+
     /// Stops watching.
     pub(crate) fn forget(&mut self, session: SessionId) {
         if let Some(watched) = self.watched.remove(&session) {
@@ -63,7 +72,8 @@ impl SessionClock {
             self.queue.range(..=(now_ms, SessionId(u64::MAX))).copied().collect();
         for (queued_ms, session) in passed {
             let watched = self.watched.get_mut(&session).expect("queued sessions are watched");
-            let deadline_ms = watched.touched_ms.saturating_add(watched.timeout_ms);
+            let silent_ms = watched.touched_ms.saturating_add(watched.timeout_ms);
+            let deadline_ms = silent_ms.max(watched.put_off_ms);
             if deadline_ms <= now_ms {
                 due.push(session);
             } else {
@@ -109,6 +119,18 @@ mod tests {
         clock.touch_all(1_000);
         assert_eq!(clock.due(1_099), vec![]);
         assert_eq!(clock.due(1_100), vec![SessionId(1)]);
+    }
+
+    #[test]
+    fn a_session_put_off_keeps_its_timeout() {
+        let mut clock = SessionClock::default();
+        clock.watch(SessionId(1), 1_000, 0);
+        clock.put_off(SessionId(1), 1_200);
+        assert_eq!(clock.due(1_199), vec![]);
+        assert_eq!(clock.due(1_200), vec![SessionId(1)]);
+        clock.touch(SessionId(1), 1_200);
+        assert_eq!(clock.due(2_199), vec![]);
+        assert_eq!(clock.due(2_200), vec![SessionId(1)]);
     }
 
     #[test]

@@ -96,16 +96,14 @@ impl<E: RecipeExecutor> Replica<E> {
     pub(crate) fn take_snapshot_if_due(&mut self) {
         let due = self.snapshots.applied_bytes >= u64::from(self.settings.limits.snapshot_log_bytes);
         let free = self.snapshots.saving.is_none() && self.snapshots.installing.is_none();
-        // The membership in effect must be the one of this very index.
-        let level = self.applied == self.raft.committed();
-        if !(due && free && level) {
+        if !(due && free) {
             return;
         }
         let term = self.raft.term_at(self.applied).expect("applied entries are in the log");
         let mark = SnapshotMark {
             index: self.applied,
             term,
-            membership: self.raft.membership().clone(),
+            membership: self.raft.membership_at(self.applied),
         };
         self.snapshots.applied_bytes = 0;
         self.snapshots.saving = Some(mark.clone());
@@ -114,7 +112,12 @@ impl<E: RecipeExecutor> Replica<E> {
 
     pub(crate) fn on_snapshot_saved(&mut self, index: Index) {
         let Some(mark) = self.snapshots.saving.take_if(|mark| mark.index == index) else { return };
-        if self.snapshots.newest.as_ref().is_some_and(|newest| newest.index >= mark.index) {
+        // A snapshot of the leader came in between: the log may stand on it already.
+        let installing = self.snapshots.installing.as_ref().map(|installing| &installing.mark);
+        let newer = self.snapshots.newest.as_ref().into_iter().chain(installing);
+        if newer.map(|newer| newer.index).max().is_some_and(|newest| newest > mark.index) {
+            let file = snapshot::file_name(&mark);
+            self.perform(vec![DiskOperation::Remove { file }], DiskPurpose::Upkeep);
             return;
         }
         let batch = LogBatch {
@@ -324,6 +327,7 @@ impl<E: RecipeExecutor> Replica<E> {
         assert!(installing.mark == *mark, "another snapshot was installed than was received");
         assert!(mark.index >= self.applied, "an install never goes back");
         self.machine = installing.machine;
+        self.machine.set_limits(self.settings.limits);
         self.applied = mark.index;
         self.raft.applied(mark.index);
         let mut operations = self.log.compact(Index(mark.index.0 + 1));

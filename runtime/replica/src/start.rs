@@ -144,17 +144,20 @@ fn create(settings: &Settings) -> Ground {
         entries: Vec::new(),
         refetching: false,
     };
-    Ground { log, operations, start, machine: Machine::new(), alarm: None }
+    let machine = Machine::with_limits(settings.limits);
+    Ground { log, operations, start, machine, alarm: None }
 }
 
 fn recover(
     settings: &mut Settings,
     files: &BTreeMap<String, Vec<u8>>,
 ) -> Result<Ground, StartError> {
-    let recovered =
+    let mut recovered =
         Log::recover(log_settings(settings), files).map_err(StartError::Recovery)?;
     check_identity(settings, &recovered)?;
     settings.identity = recovered.identity;
+    // What a crash left behind between the writing of a snapshot and its mark.
+    recovered.operations.extend(snapshot::remove_others(files, &[&recovered.snapshot]));
     let alarm = recovered.damage.as_ref().map(|damage| {
         let cost = if damage.entries_lost {
             "this server refetches the lost entries from its peers and neither votes nor serves \
@@ -166,7 +169,7 @@ fn recover(
     });
     let mark = &recovered.snapshot;
     if mark.index == Index(0) {
-        return Ok(ground_of(recovered, Machine::new(), alarm));
+        return Ok(ground_of(recovered, Machine::with_limits(settings.limits), alarm));
     }
     let name = snapshot::file_name(mark);
     let loaded = files.get(&name).and_then(|bytes| {
@@ -174,8 +177,11 @@ fn recover(
         (found == *mark).then(|| Machine::decode_image(&image).ok()).flatten()
     });
     match loaded {
-        Some(machine) => Ok(ground_of(recovered, machine, alarm)),
-        None => Ok(without_snapshot(recovered, &name)),
+        Some(mut machine) => {
+            machine.set_limits(settings.limits);
+            Ok(ground_of(recovered, machine, alarm))
+        }
+        None => Ok(without_snapshot(settings, recovered, &name)),
     }
 }
 
@@ -203,7 +209,7 @@ fn ground_of(recovered: Recovered, machine: Machine, alarm: Option<String>) -> G
 }
 
 /// The log stands on a snapshot that is gone or damaged: everything must come from peers.
-fn without_snapshot(recovered: Recovered, name: &str) -> Ground {
+fn without_snapshot(settings: &Settings, recovered: Recovered, name: &str) -> Ground {
     let Recovered { mut log, hard_state, snapshot: mark, mut operations, .. } = recovered;
     let empty = SnapshotMark { index: Index(0), term: Term(0), membership: mark.membership };
     let batch = quorate_storage::LogBatch {
@@ -220,5 +226,6 @@ fn without_snapshot(recovered: Recovered, name: &str) -> Ground {
          peers and neither votes nor serves until it has it"
     );
     let start = Start { hard_state, snapshot: empty, entries: Vec::new(), refetching: true };
-    Ground { log, operations, start, machine: Machine::new(), alarm: Some(alarm) }
+    let machine = Machine::with_limits(settings.limits);
+    Ground { log, operations, start, machine, alarm: Some(alarm) }
 }

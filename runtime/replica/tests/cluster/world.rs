@@ -31,6 +31,7 @@ enum Event {
     LoadSnapshot { server: u64, run: u64, file: String, index: u64 },
     Compile { server: u64, run: u64, digest: ComponentDigest },
     Resume { server: u64, run: u64 },
+    Speak { client: usize },
     ToServer { connection: u64, what: Carried },
     ToClient { connection: u64, what: Carried },
 }
@@ -86,6 +87,8 @@ pub struct World {
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
     next_generation: u64,
+    /// Snapshot files that servers read to send them.
+    pub snapshots_sent: u64,
 }
 
 impl World {
@@ -114,6 +117,7 @@ impl World {
             connections: BTreeMap::new(),
             next_connection: 1,
             next_generation: 1,
+            snapshots_sent: 0,
         };
         for id in 1..=servers {
             world.start(id);
@@ -194,6 +198,7 @@ impl World {
                     self.resume(server);
                 }
             }
+            Event::Speak { client } => self.clients[client].silent = false,
             Event::ToServer { connection, what } => self.arrive_at_server(connection, what),
             Event::ToClient { connection, what } => self.arrive_at_client(connection, what),
         }
@@ -327,6 +332,7 @@ impl World {
                 self.after(self.delays.snapshot, event);
             }
             Action::LoadSnapshot { file, index } => {
+                self.snapshots_sent += 1;
                 let event = Event::LoadSnapshot { server: id, run, file, index };
                 self.after(self.delays.snapshot, event);
             }
@@ -617,6 +623,12 @@ impl World {
             // What is on its way still arrives: the connection is only half dead.
             None => {}
         }
+    }
+
+    /// The client says and hears nothing for a while.
+    pub fn silence(&mut self, number: usize, for_ms: u64) {
+        self.clients[number].silent = true;
+        self.at(self.now_ms + for_ms, Event::Speak { client: number });
     }
 
     // What scripts ask.
