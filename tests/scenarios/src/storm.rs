@@ -48,7 +48,7 @@ impl Faults {
             crash_permille: if damaging { 150 } else { prng.one_of(&[0, 30, 100, 200]) },
             damage_permille,
             pause_permille: prng.one_of(&[0, 30, 100]),
-            membership_permille: if damaging { 0 } else { prng.one_of(&[0, 50, 200]) },
+            membership_permille: if damaging { 0 } else { prng.one_of(&[0, 50, 200, 600]) },
             transfer_permille: prng.one_of(&[0, 20, 150]),
             compact_after: prng.one_of(&[0, 1, 3, 10, 50]),
             clock_drift_permille: prng.one_of(&[0, 10, 50]),

@@ -16,7 +16,14 @@ impl Storm {
             self.cut_some_links();
         }
         if self.prng.chance(self.faults.crash_permille) {
-            self.crash_one();
+            let ids = self.ids();
+            if self.prng.chance(100) {
+                // A power cut.
+                ids.into_iter().for_each(|id| self.crash(id));
+            } else {
+                let id = self.prng.one_of(&ids);
+                self.crash(id);
+            }
         }
         if self.prng.chance(self.faults.pause_permille) {
             let ids = self.ids();
@@ -60,9 +67,7 @@ impl Storm {
         }
     }
 
-    fn crash_one(&mut self) {
-        let ids = self.ids();
-        let id = self.prng.one_of(&ids);
+    fn crash(&mut self, id: ReplicaId) {
         let after_ms = self.prng.within(5..600);
         let seed = self.prng.draw();
         let pending = self.servers[&id].disk.pending.len() as u64;
