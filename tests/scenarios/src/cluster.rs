@@ -1,7 +1,7 @@
 //! A cluster that does nothing by itself: a script says which packet arrives, which write completes
 //! and how far each server's clock runs. In: one call per command. Out: trace lines. Packets and
-//! writes keep the order in which they came up, so a script that only says "stabilize" is the run in
-//! which everything takes the same time. Checks every property of `checks` after every step.
+//! writes keep the order in which they came up, so a script that only says "stabilize" is the run
+//! in which everything takes the same time. Checks every property of `checks` after every step.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -154,7 +154,7 @@ impl Script {
         self.cluster.campaign(id(command.word(0, "a server")?)?, alone)
     }
 
-    // Campaign and stabilize without a trace, among some servers if given: the short way to a leader.
+    // Campaign and stabilize without a trace, among some servers if given: the short way to one.
     // With `hold=1` everything stops when the server leads: its first appends are on their way.
     // Example: elect 1 among=1,2,3 hold=1
     fn elect(&mut self, command: &Command) -> Outcome {
@@ -179,7 +179,7 @@ impl Script {
         Ok(())
     }
 
-    // All clocks, or those of some servers, run on. `settle=1` lets everything arrive after each tick.
+    // All clocks, or those of some servers, run on. `settle=1`: everything arrives after each tick.
     // Example: elapse 200 1,2
     fn elapse(&mut self, command: &Command) -> Outcome {
         let duration_ms = command.word(0, "milliseconds")?;
