@@ -160,7 +160,7 @@ impl ServerConfig {
         let sections =
             ["server", "cluster", "members", "native", "peers", "tls", "timeouts", "limits"];
         let root =
-            Section::new(&origin, String::new(), document.get_ref(), document.span(), &sections)?;
+            Section::new(&origin, "", document.get_ref(), document.span(), &sections)?;
         let config = read_document(&root)?;
         check_whole(&config).map_err(|(key, message)| origin.error(root.offset_of(key), message))?;
         Ok(config)

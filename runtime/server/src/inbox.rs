@@ -165,14 +165,15 @@ impl Inbox {
         self.client_room.add_permits(pieces);
     }
 
-    /// Refuses events from now on and frees everyone who waits for room.
-    pub(crate) fn close(&self) {
+    /// Refuses events from now on, frees everyone who waits for room, and gives what was never
+    /// taken.
+    pub(crate) fn close(&self) -> Vec<Event> {
         let mut queues = self.queues();
         queues.closed = true;
-        queues.first.clear();
-        queues.clients.clear();
         self.client_room.close();
         self.peer_room.close();
+        let Queues { first, clients, closed: _ } = &mut *queues;
+        first.drain(..).chain(clients.drain(..)).map(|waiting| waiting.event).collect()
     }
 }
 
@@ -239,7 +240,9 @@ mod tests {
         let all = CLIENT_PIECES_MAX as usize * PIECE_BYTES;
         inbox.send_from_client(heartbeat(1), all).await.unwrap();
         let (second, ()) =
-            tokio::join!(inbox.send_from_client(heartbeat(2), 1), async { inbox.close() });
+            tokio::join!(inbox.send_from_client(heartbeat(2), 1), async {
+                inbox.close();
+            });
         assert_eq!(second, Err(InboxClosed));
         assert_eq!(inbox.send_from_peer(heartbeat(3), 1).await, Err(InboxClosed));
     }

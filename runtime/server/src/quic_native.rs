@@ -27,8 +27,8 @@ use tokio::time::timeout;
 #[cfg(test)]
 mod tests;
 
-/// What a client without a certificate is called, where that is allowed. No certificate is issued
-/// or read with this name.
+/// What a client without a certificate is called, where that is allowed. A certificate with this
+/// name is refused.
 pub const ANONYMOUS: &str = "anonymous";
 
 /// Numbers of connections in one start of a server.
@@ -205,7 +205,8 @@ impl NativeDoor {
                 let event = Event::Input(Input::ClientFrame { connection, frame });
                 let sent = self.inbox.send_from_client(event, before - buffer.len()).await;
                 if sent == Err(InboxClosed) {
-                    return (CloseCode::ShuttingDown, String::from("the server is shutting down"));
+                    // Nobody reads any more; the writer brings the last words across and ends.
+                    return std::future::pending().await;
                 }
             }
         }

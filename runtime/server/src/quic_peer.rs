@@ -141,6 +141,15 @@ pub(crate) struct PeerDoor {
     current: Mutex<BTreeMap<ServerId, (u64, Connection)>>,
 }
 
+/// A member to dial.
+struct Target {
+    endpoint: Endpoint,
+    dialer: quinn::ClientConfig,
+    peer: ServerId,
+    /// `host:port`.
+    address: String,
+}
+
 /// What a hello told.
 struct Greeting {
     incarnation: Incarnation,
@@ -180,8 +189,11 @@ impl PeerDoor {
         for (peer, address) in self.settings.peers.clone() {
             if peer < self.settings.server {
                 let (door, endpoint) = (Arc::clone(&self), endpoint.clone());
-                let dialer = dialer.clone();
-                tasks.spawn(async move { door.keep_dialing(endpoint, dialer, peer, address).await });
+                let (dialer, mut stopping) = (dialer.clone(), stopping.clone());
+                tasks.spawn(async move {
+                    let target = Target { endpoint, dialer, peer, address };
+                    door.keep_dialing(&target, &mut stopping).await;
+                });
             }
         }
         loop {
@@ -199,8 +211,9 @@ impl PeerDoor {
             }
         }
         endpoint.set_server_config(None);
-        tasks.abort_all();
-        while tasks.join_next().await.is_some() {}
+        // The replica thread has asked every connection to flush and end.
+        let all = async { while tasks.join_next().await.is_some() {} };
+        let _ = timeout(transport::FLUSH_DEADLINE, all).await;
     }
 
     /// One connection that came in.
@@ -239,23 +252,17 @@ impl PeerDoor {
         }
     }
 
-    /// Connects to a member again and again.
-    async fn keep_dialing(
-        self: Arc<PeerDoor>,
-        endpoint: Endpoint,
-        dialer: quinn::ClientConfig,
-        peer: ServerId,
-        address: String,
-    ) {
+    /// Connects to a member again and again until `stopping` is true.
+    async fn keep_dialing(&self, target: &Target, stopping: &mut watch::Receiver<bool>) {
+        let Target { peer, address, .. } = target;
         let mut backoff = BACKOFF_MIN;
         let mut reported = String::new();
-        loop {
-            let dialing = self.dial(&endpoint, &dialer, peer, &address);
-            let reason = match timeout(transport::HANDSHAKE_DEADLINE, dialing).await {
+        while !*stopping.borrow() {
+            let reason = match timeout(transport::HANDSHAKE_DEADLINE, self.dial(target)).await {
                 Ok(Ok(connection)) => {
                     reported.clear();
                     let since = Instant::now();
-                    self.converse(connection, peer).await;
+                    self.converse(connection, *peer).await;
                     if since.elapsed() >= GOOD_CONNECTION {
                         backoff = BACKOFF_MIN;
                     }
@@ -272,18 +279,13 @@ impl PeerDoor {
             }
             // Servers that lost one another at one moment should not all dial at one moment.
             let jitter = Duration::from_millis(entropy::random_number() % 50);
-            tokio::time::sleep(backoff + jitter).await;
+            let _ = timeout(backoff + jitter, stopping.wait_for(|stopping| *stopping)).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
 
-    async fn dial(
-        &self,
-        endpoint: &Endpoint,
-        dialer: &quinn::ClientConfig,
-        peer: ServerId,
-        address: &str,
-    ) -> Result<Connection, String> {
+    async fn dial(&self, target: &Target) -> Result<Connection, String> {
+        let Target { endpoint, dialer, peer, address } = target;
         let local = endpoint.local_addr().map_err(|error| error.to_string())?;
         let found = tokio::net::lookup_host(address).await.map_err(|error| error.to_string())?;
         let usable = |found: &SocketAddr| local.is_ipv6() || found.is_ipv4();
@@ -294,7 +296,7 @@ impl PeerDoor {
         let connecting = connecting.map_err(|error| error.to_string())?;
         let connection = connecting.await.map_err(|error| error.to_string())?;
         match certificate_name(&connection, &self.settings.cluster) {
-            Ok(CertificateName::Server(found)) if found == peer => Ok(connection),
+            Ok(CertificateName::Server(found)) if found == *peer => Ok(connection),
             found => {
                 let found = match found {
                     Ok(name) => name.to_string(),

@@ -118,7 +118,13 @@ pub(crate) fn run<E: RecipeExecutor>(
             tracing::warn!(took_ms, events = taken, "the replica was busy for long");
         }
     }
-    inbox.close();
+    for event in inbox.close() {
+        match event {
+            Event::ClientOpened { outbox, .. } => outbox.finish(),
+            Event::PeerOpened { link, .. } => link.finish(),
+            Event::Input(_) => {}
+        }
+    }
     shell.clients.values().for_each(|outbox| outbox.finish());
     shell.peers.values().for_each(|(_, link)| link.finish());
 }

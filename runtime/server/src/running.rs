@@ -1,9 +1,9 @@
 //! A server from start to end: opens the data directory, starts the threads, opens the doors, and
 //! takes all of it down again in order.
 //!
-//! Comes in: a configuration. Goes out: a running server with its addresses. Invariant: nothing is
-//! listened on before the data directory is locked and read; the process may end only after the
-//! replica has handed over and the disk thread has done every job.
+//! Comes in: a configuration. Goes out: a running server with its addresses. Invariant: nobody is
+//! let in before the data directory is locked and read; a server has ended only after the replica
+//! has handed over and the disk thread has done every job.
 
 use crate::background::{self, CompileJob, SnapshotJob};
 use crate::configuration::{ServerConfig, VerifyMode};
@@ -31,6 +31,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+
+#[cfg(test)]
+mod tests;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +161,8 @@ impl RunningServer {
             standing: standing_sender,
             applied: Arc::clone(&applied),
         };
+        let doors = Doors { config, tls: &tls, inbox: &inbox, starts: data.starts() };
+        let doors = doors.open(sockets, identity, applied)?;
         let replica_inbox = Arc::clone(&inbox);
         let run_replica = move || replica_thread::run(replica, &replica_inbox, clock, performers);
         let compile_inbox = Arc::clone(&inbox);
@@ -170,15 +175,6 @@ impl RunningServer {
             spawn("compile", replica_thread::STACK_BYTES, run_compiler)?,
             spawn("replica", replica_thread::STACK_BYTES, run_replica)?,
         ];
-        let doors = Doors { config, tls: &tls, inbox: &inbox, starts: data.starts() };
-        let opened = doors.open(sockets, identity, applied);
-        let doors = match opened {
-            Ok(doors) => doors,
-            Err(error) => {
-                inbox.send_own(Input::Shutdown);
-                return Err(error);
-            }
-        };
         tracing::info!(
             server = %config.server, cluster = config.cluster, native = %doors.native_address,
             peers = %doors.peer_address, data_dir = %config.data_dir.display(), "server started"
@@ -227,8 +223,7 @@ impl RunningServer {
     #[must_use]
     pub fn wait_for_leader(&self, longest: Duration) -> bool {
         let mut standing = self.standing.clone();
-        let Some(runtime) = &self.runtime else { return false };
-        runtime.block_on(async {
+        self.runtime().block_on(async {
             let known = standing.wait_for(|standing| standing.leader.is_some());
             matches!(tokio::time::timeout(longest, known).await, Ok(Ok(_)))
         })
@@ -244,27 +239,10 @@ impl RunningServer {
         drop(self);
     }
 
-    fn end(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
+    fn end(&mut self, runtime: Runtime) {
         self.stopping.send_replace(true);
         self.inbox.send_own(Input::Shutdown);
-        let mut standing = self.standing.clone();
-        runtime.block_on(async {
-            // An error means that the replica thread is gone, which is an end too.
-            let _ = standing.wait_for(|standing| standing.shut_down).await;
-            if let Some(door) = self.native_door.take() {
-                let _ = tokio::time::timeout(FLUSH_DEADLINE * 2, door).await;
-            }
-            self.peer_stopping.send_replace(true);
-            if let Some(door) = self.peer_door.take() {
-                let _ = tokio::time::timeout(FLUSH_DEADLINE, door).await;
-            }
-            for endpoint in &self.endpoints {
-                let code = VarInt::from_u32(CloseCode::ShuttingDown as u32);
-                endpoint.close(code, b"the server is shutting down");
-                let _ = tokio::time::timeout(FLUSH_DEADLINE, endpoint.wait_idle()).await;
-            }
-        });
+        runtime.block_on(self.close_doors());
         for thread in self.threads.drain(..) {
             // A thread that panicked has ended the process already.
             let _ = thread.join();
@@ -272,11 +250,30 @@ impl RunningServer {
         runtime.shutdown_timeout(FLUSH_DEADLINE);
         tracing::info!("server stopped");
     }
+
+    async fn close_doors(&mut self) {
+        // An error means that the replica thread is gone, which is an end too.
+        let _ = self.standing.wait_for(|standing| standing.shut_down).await;
+        if let Some(door) = self.native_door.take() {
+            let _ = tokio::time::timeout(FLUSH_DEADLINE * 2, door).await;
+        }
+        self.peer_stopping.send_replace(true);
+        if let Some(door) = self.peer_door.take() {
+            let _ = tokio::time::timeout(FLUSH_DEADLINE * 2, door).await;
+        }
+        for endpoint in &self.endpoints {
+            let code = VarInt::from_u32(CloseCode::ShuttingDown as u32);
+            endpoint.close(code, b"the server is shutting down");
+            let _ = tokio::time::timeout(FLUSH_DEADLINE, endpoint.wait_idle()).await;
+        }
+    }
 }
 
 impl Drop for RunningServer {
     fn drop(&mut self) {
-        self.end();
+        let Some(runtime) = self.runtime.take() else { return };
+        // On a thread of its own: whoever drops a server may be a task, which must not block.
+        std::thread::scope(|scope| scope.spawn(|| self.end(runtime)).join().is_ok());
     }
 }
 

@@ -33,17 +33,15 @@ pub(super) struct Section<'t> {
     origin: &'t Origin<'t>,
     /// `None`: the table is not in the text; every key is missing.
     table: Option<&'t DeTable<'t>>,
-    /// Dotted name; empty for the document.
-    name: String,
     /// Bytes of the text where the table begins.
     start: usize,
 }
 
 impl<'t> Section<'t> {
-    /// Opens a table that may have the keys `known`.
+    /// Opens a table that may have the keys `known`; `name` is empty for the document.
     pub(super) fn new(
         origin: &'t Origin<'t>,
-        name: String,
+        name: &str,
         table: &'t DeTable<'t>,
         span: Range<usize>,
         known: &[&str],
@@ -59,12 +57,12 @@ impl<'t> Section<'t> {
                 return Err(origin.error(key.span().start, message));
             }
         }
-        Ok(Section { origin, table: Some(table), name, start: span.start })
+        Ok(Section { origin, table: Some(table), start: span.start })
     }
 
     /// A table that is not in the text.
     pub(super) fn empty(&self) -> Section<'t> {
-        Section { origin: self.origin, table: None, name: String::new(), start: 0 }
+        Section { origin: self.origin, table: None, start: 0 }
     }
 
     /// Where a key is in the text, or else where its table begins.
@@ -108,7 +106,7 @@ impl<'t> Section<'t> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let table = value.as_table().ok_or_else(|| self.wrong_type(key, "a table", value))?;
         let at = self.offset_of(key);
-        Section::new(self.origin, key.to_owned(), table, at..at, known).map(Some)
+        Section::new(self.origin, key, table, at..at, known).map(Some)
     }
 
     /// An array of tables below this one.
@@ -123,7 +121,7 @@ impl<'t> Section<'t> {
         let open = |item: &'t Spanned<DeValue<'t>>| {
             let value = item.get_ref();
             let table = value.as_table().ok_or_else(|| self.wrong_type(key, &wanted, value))?;
-            Section::new(self.origin, key.to_owned(), table, item.span(), known)
+            Section::new(self.origin, key, table, item.span(), known)
         };
         array.iter().map(open).collect()
     }

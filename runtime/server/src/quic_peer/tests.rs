@@ -210,7 +210,8 @@ async fn the_dialing_side_checks_whom_it_reached() {
     let peers = settings(3, &[(1, address(&wrong))]);
     let door = PeerDoor::new(peers, inbox, Arc::new(AtomicU64::new(0)));
     let dialer = tls.peer_dialer().unwrap();
-    let dialed = door.dial(&endpoint, &dialer, ServerId(1), &address(&wrong)).await;
+    let target = Target { endpoint, dialer, peer: ServerId(1), address: address(&wrong) };
+    let dialed = door.dial(&target).await;
     let reason = dialed.err().unwrap();
     assert!(reason.contains("server 1 was expected"), "{reason}");
     assert!(reason.contains("not server 2"), "{reason}");
