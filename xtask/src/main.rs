@@ -30,7 +30,7 @@ enum XtaskCommand {
     },
     /// Build the standard recipes into target/recipes. Example: cargo xtask recipes
     Recipes {
-        /// Only these, by folder name under plugins/; all if none is named.
+        /// Only these: folder names under plugins/, or paths of other crates; all of plugins/ if none.
         names: Vec<String>,
     },
     /// Build the recipes, then run every test. Example: cargo xtask test -- raft

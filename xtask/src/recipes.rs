@@ -1,6 +1,6 @@
 //! `cargo xtask recipes`: the standard recipes as components.
 //!
-//! Comes in: the crates under `plugins/`. Goes out: `target/recipes/<folder>.wasm`, and a line for
+//! Comes in: the crates under `plugins/`, or the folders named. Goes out: `target/recipes/<folder>.wasm`, and a line for
 //! each with its size and digest.
 //! Invariant: a file is replaced only when its bytes differ, so that what depends on it is not built
 //! again for nothing.
@@ -8,18 +8,22 @@
 use crate::{say, workspace_folder};
 use anyhow::{Context, bail};
 use quorate_recipe_build::{BuildRequest, Toolchain};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     let all = standard_recipes()?;
-    let unknown = names.iter().find(|name| !all.contains(name));
-    if let Some(name) = unknown {
-        bail!("there is no plugins/{name}; there are: {}", all.join(", "));
-    }
     let wanted = if names.is_empty() { &all } else { names };
-    let toolchain = quorate_recipe_build::install(&mut say)?;
+    let mut folders = Vec::new();
     for name in wanted {
-        build(name, &toolchain).with_context(|| format!("recipe {name}"))?;
+        match (all.contains(name), name.contains('/')) {
+            (true, _) => folders.push(workspace_folder().join("plugins").join(name)),
+            (false, true) => folders.push(PathBuf::from(name)),
+            _ => bail!("there is no plugins/{name}; there are: {}", all.join(", ")),
+        }
+    }
+    let toolchain = quorate_recipe_build::install(&mut say)?;
+    for folder in folders {
+        build(&folder, &toolchain).with_context(|| folder.display().to_string())?;
     }
     Ok(())
 }
@@ -38,16 +42,16 @@ fn standard_recipes() -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-fn build(name: &str, toolchain: &Toolchain) -> anyhow::Result<()> {
-    let workspace = workspace_folder();
+fn build(folder: &Path, toolchain: &Toolchain) -> anyhow::Result<()> {
+    let name = folder.file_name().context("a folder has a name")?.to_string_lossy();
     let request = BuildRequest {
-        folder: workspace.join("plugins").join(name),
+        folder: folder.to_path_buf(),
         package: None,
         features: Vec::new(),
         target_folder: None,
     };
     let built = quorate_recipe_build::build(&request, toolchain, &mut say)?;
-    let path = workspace.join("target/recipes").join(format!("{name}.wasm"));
+    let path = workspace_folder().join("target/recipes").join(format!("{name}.wasm"));
     write_if_changed(&path, &built.component)?;
     println!(
         "{}  {} bytes (core module {})  sha256:{}",
