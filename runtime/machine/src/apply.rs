@@ -96,11 +96,11 @@ pub(crate) fn settle_origin(
     reply: Option<&Outcome>,
     applied: &mut Applied,
 ) {
-    let Origin::Session { session, sequence, oldest_unreplied, acknowledged } = origin else {
-        return;
-    };
+    let Origin::Session { session, sequence, forgotten } = origin else { return };
     if state.has::<Sessions>(session) {
-        forget_replies(state, *session, *oldest_unreplied, acknowledged);
+        for sequence in forgotten {
+            state.put::<KeptReplies>((*session, *sequence), None);
+        }
         // A parked call is kept by its `Park`.
         if let Some(outcome) = reply.filter(|outcome| !matches!(outcome, Ok(Reply::Parked(_)))) {
             let kept = KeptReply::Replied(outcome.clone());
@@ -110,18 +110,6 @@ pub(crate) fn settle_origin(
     if let Some(outcome) = reply {
         let (session, sequence, outcome) = (*session, *sequence, outcome.clone());
         applied.replies.push(AppliedReply { session, sequence, outcome });
-    }
-}
-
-fn forget_replies(state: &mut impl State, session: SessionId, oldest: u64, acknowledged: &[u64]) {
-    let mut gone = state.keys_while::<KeptReplies>(&(session, 0), |(owner, sequence)| {
-        *owner == session && *sequence < oldest
-    });
-    gone.extend(acknowledged.iter().map(|sequence| (session, *sequence)));
-    for key in gone {
-        if matches!(state.get::<KeptReplies>(&key), Some(KeptReply::Replied(_))) {
-            state.put::<KeptReplies>(key, None);
-        }
     }
 }
 

@@ -190,7 +190,7 @@ impl Machine {
         zxid: Zxid,
         transaction: &Transaction,
     ) -> Verdict {
-        let (Some(call), Origin::Session { session, sequence, oldest_unreplied, acknowledged }) =
+        let (Some(call), Origin::Session { session, sequence, .. }) =
             (&transaction.call, &transaction.origin)
         else {
             return Verdict::NotACall;
@@ -200,8 +200,8 @@ impl Machine {
             session: *session,
             epoch: epoch.unwrap_or_default(),
             sequence: *sequence,
-            oldest_unreplied: *oldest_unreplied,
-            acknowledged: acknowledged.clone(),
+            oldest_unreplied: 0,
+            acknowledged: Vec::new(),
             identity: call.identity.clone(),
             operation: Operation::Call {
                 object: call.object.clone(),

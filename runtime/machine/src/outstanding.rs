@@ -15,7 +15,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Bound;
-use quorate_types::{ZnodePath, Zxid};
+use quorate_types::{SessionId, ZnodePath, Zxid};
 
 /// Log lines kept until they are taken.
 const LOG_LINES_MAX: usize = 1_024;
@@ -26,6 +26,7 @@ pub struct Outstanding {
     tip: Option<Zxid>,
     time_ms: u64,
     faults: BTreeMap<ZnodePath, u32>,
+    replied_below: BTreeMap<SessionId, u64>,
     log: Vec<LogLine>,
     record_calls: bool,
 }
@@ -45,6 +46,7 @@ impl Outstanding {
             tip: None,
             time_ms: 0,
             faults: BTreeMap::new(),
+            replied_below: BTreeMap::new(),
             log: Vec::new(),
             record_calls: true,
         }
@@ -74,9 +76,11 @@ impl Outstanding {
         let overlay = core::mem::take(&mut self.overlay);
         let mut work = Work::new(machine.tables.clone(), overlay, stamp, *machine.limits());
         work.faults = core::mem::take(&mut self.faults);
+        work.replied_below = core::mem::take(&mut self.replied_below);
         let prepared = prepare::prepare(&mut work, executor, request, self.record_calls);
         self.overlay = work.state.overlay;
         self.faults = work.faults;
+        self.replied_below = work.replied_below;
         let room = LOG_LINES_MAX.saturating_sub(self.log.len());
         self.log.extend(work.log.into_iter().take(room));
         if let Prepared::Transaction(_) = prepared {

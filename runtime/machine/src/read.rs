@@ -93,7 +93,7 @@ fn children(
         if is_child && !more {
             names.push(String::from(key.name()));
         }
-        is_child && !more
+        key.may_be_beside(&from) && !more
     });
     Ok((names, more))
 }

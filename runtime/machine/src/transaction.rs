@@ -25,10 +25,8 @@ pub enum Origin {
         session: SessionId,
         /// Number of the request within it.
         sequence: u64,
-        /// Kept replies below this number go.
-        oldest_unreplied: u64,
-        /// Kept replies of these numbers go too.
-        acknowledged: Vec<u64>,
+        /// Kept replies that go, by their numbers: they have reached the client.
+        forgotten: Vec<u64>,
     },
     /// A connection that waits for a session.
     Connection(ConnectionOrigin),
@@ -101,12 +99,11 @@ impl Transaction {
 
 fn write_origin(writer: &mut LayoutWriter, origin: &Origin) {
     match origin {
-        Origin::Session { session, sequence, oldest_unreplied, acknowledged } => {
+        Origin::Session { session, sequence, forgotten } => {
             writer.u8(0);
             writer.u64(session.0);
             writer.u64(*sequence);
-            writer.u64(*oldest_unreplied);
-            writer.list(acknowledged.iter(), |writer, sequence| writer.u64(*sequence));
+            writer.list(forgotten.iter(), |writer, sequence| writer.u64(*sequence));
         }
         Origin::Connection(origin) => {
             writer.u8(1);
@@ -122,8 +119,7 @@ fn read_origin(reader: &mut LayoutReader<'_>) -> Result<Origin, LayoutError> {
         0 => Ok(Origin::Session {
             session: SessionId(reader.u64("session")?),
             sequence: reader.u64("sequence")?,
-            oldest_unreplied: reader.u64("oldest_unreplied")?,
-            acknowledged: reader.list("acknowledged", |reader| reader.u64("acknowledged"))?,
+            forgotten: reader.list("forgotten", |reader| reader.u64("forgotten"))?,
         }),
         1 => Ok(Origin::Connection(ConnectionOrigin {
             server: ServerId(reader.u64("server")?),

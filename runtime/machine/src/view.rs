@@ -262,8 +262,11 @@ impl RecipeView<'_> {
         let mut found = Vec::new();
         let mut bytes = 0;
         self.work.state.scan::<Znodes>(Bound::Excluded(&from), &mut |key, znode| {
-            if found.len() >= limit || bytes > budget || !key.is_child_of(&path) {
+            if found.len() >= limit || bytes > budget || !key.may_be_beside(&from) {
                 return false;
+            }
+            if !key.is_child_of(&path) {
+                return true;
             }
             let name = String::from(key.name());
             bytes += READ_FIXED_BYTES + name.len() + znode.data.len();

@@ -19,6 +19,7 @@ use quorate_types::{
 pub const CONTAINER_EMPTY_MS: u64 = 60_000;
 
 const DATA_HASH_KEY: u64 = 0x64_61_74_61;
+const PARENT_HASH_KEY: u64 = 0x70_61_72_65;
 
 /// How long a znode lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,26 +190,49 @@ pub(crate) fn hash_data(data: &[u8]) -> u64 {
     digest::hash_bytes(DATA_HASH_KEY, data)
 }
 
-/// A path ordered by parent, then name: the children of a znode follow one another in order of
-/// name, with nothing between them.
-#[derive(Clone, PartialEq, Eq)]
+/// A path ordered by a hash of the parent, then name: the children of a znode follow one another in
+/// order of name, and most comparisons need only the numbers kept here, not the text elsewhere in
+/// memory. Children of two parents with one hash are mixed: whoever walks children goes on while
+/// [`TreeKey::may_be_beside`] says so, and passes over what is no child.
+#[derive(Clone)]
 pub(crate) struct TreeKey {
+    parent_hash: u64,
+    /// The first 16 bytes of the name, zero-padded, as numbers that compare as names do: enough to
+    /// tell sequential names apart.
+    name_start: (u64, u64),
     path: ZnodePath,
     /// Where the name begins; the parent's text ends before the slash in front of it.
-    name_at: usize,
+    name_at: u32,
 }
 
 impl TreeKey {
     pub(crate) fn of(path: &ZnodePath) -> TreeKey {
         let name_at = path.as_str().rfind('/').map_or(0, |slash| slash + 1);
-        TreeKey { path: path.clone(), name_at }
+        TreeKey::cut(path, name_at)
     }
 
     /// What comes before every child of `parent` and is none of them.
     pub(crate) fn before_children(parent: &ZnodePath) -> TreeKey {
         match parent.is_root() {
             true => TreeKey::of(parent),
-            false => TreeKey { path: parent.clone(), name_at: parent.as_str().len() + 1 },
+            false => TreeKey::cut(parent, parent.as_str().len() + 1),
+        }
+    }
+
+    fn cut(path: &ZnodePath, name_at: usize) -> TreeKey {
+        let (parent, name) = parts(path, name_at);
+        let mut start = [0; 16];
+        for (to, from) in start.iter_mut().zip(name) {
+            *to = *from;
+        }
+        let start = u128::from_be_bytes(start);
+        let low = u64::try_from(start & u128::from(u64::MAX)).expect("masked to 64 bits");
+        let high = u64::try_from(start >> 64).expect("shifted to 64 bits");
+        TreeKey {
+            parent_hash: digest::hash_bytes(PARENT_HASH_KEY, parent),
+            name_start: (high, low),
+            name_at: u32::try_from(name_at).expect("paths are short"),
+            path: path.clone(),
         }
     }
 
@@ -217,15 +241,16 @@ impl TreeKey {
     }
 
     fn parts(&self) -> (&[u8], &[u8]) {
-        let text = self.path.as_str().as_bytes();
-        match text.split_at_checked(self.name_at) {
-            Some((parent, name)) => (parent.split_last().map_or(parent, |(_, rest)| rest), name),
-            None => (text, &[]),
-        }
+        parts(&self.path, self.name_at as usize)
     }
 
     pub(crate) fn name(&self) -> &str {
         self.path.name()
+    }
+
+    /// Whether the parents may be the same; false once a walk has left a parent's children.
+    pub(crate) fn may_be_beside(&self, other: &TreeKey) -> bool {
+        self.parent_hash == other.parent_hash
     }
 
     /// Whether this is a child of `parent`.
@@ -236,9 +261,30 @@ impl TreeKey {
     }
 }
 
+/// The parent's text, empty for the root's, and the name.
+fn parts(path: &ZnodePath, name_at: usize) -> (&[u8], &[u8]) {
+    let text = path.as_str().as_bytes();
+    match text.split_at_checked(name_at) {
+        Some((parent, name)) => (parent.split_last().map_or(parent, |(_, rest)| rest), name),
+        None => (text, &[]),
+    }
+}
+
+impl PartialEq for TreeKey {
+    fn eq(&self, other: &TreeKey) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for TreeKey {}
+
 impl Ord for TreeKey {
     fn cmp(&self, other: &TreeKey) -> Ordering {
-        self.parts().cmp(&other.parts())
+        let numbers = (self.parent_hash, self.name_start);
+        numbers.cmp(&(other.parent_hash, other.name_start)).then_with(|| {
+            let ((parent, name), (other_parent, other_name)) = (self.parts(), other.parts());
+            name.cmp(other_name).then_with(|| parent.cmp(other_parent))
+        })
     }
 }
 
@@ -264,15 +310,34 @@ mod tests {
 
     #[test]
     fn children_follow_one_another_in_order_of_name() {
-        let mut keys = ["/a/b/c", "/a/b-x", "/", "/a/b", "/a-b", "/a", "/a/c", "/a/b/a"].map(key);
+        let names = ["a", "a-long-name-1", "a-long-name-2", "a-long-nam", "b", "b-x", "bx", "é"];
+        let mut keys: Vec<TreeKey> = Vec::new();
+        for parent in ["", "/a", "/a/b"] {
+            keys.extend(names.iter().map(|name| key(&alloc::format!("{parent}/{name}"))));
+        }
         keys.sort();
-        let texts = keys.each_ref().map(|key| key.path().as_str());
-        assert_eq!(texts, ["/", "/a", "/a-b", "/a/b", "/a/b-x", "/a/c", "/a/b/a", "/a/b/c"]);
-        let parent = ZnodePath::parse("/a").unwrap();
-        assert!(key("/a/b-x").is_child_of(&parent));
-        assert!(!key("/a/b/c").is_child_of(&parent));
-        assert!(key("/a").is_child_of(&ZnodePath::root()));
+        for parent in ["/", "/a", "/a/b"].map(|text| ZnodePath::parse(text).unwrap()) {
+            let from = TreeKey::before_children(&parent);
+            let at = keys.iter().position(|key| *key > from && key.is_child_of(&parent)).unwrap();
+            let found = keys[at..].iter().take_while(|key| key.may_be_beside(&from));
+            let found: Vec<&str> = found.map(TreeKey::name).collect();
+            let mut sorted = names;
+            sorted.sort_unstable();
+            assert_eq!(found, sorted, "{parent}");
+            assert!(at == 0 || !keys[at - 1].is_child_of(&parent));
+        }
         assert!(!key("/").is_child_of(&ZnodePath::root()));
+        assert!(!key("/a/b/c").is_child_of(&ZnodePath::parse("/a").unwrap()));
+    }
+
+    #[test]
+    fn children_of_parents_with_one_hash_keep_their_order() {
+        let collide = |text: &str| TreeKey { parent_hash: 1, ..key(text) };
+        let mut keys = ["/a/x", "/b/w", "/a/w", "/b/x", "/a/v", "/b/y"].map(collide);
+        keys.sort();
+        let parent = ZnodePath::parse("/a").unwrap();
+        let found = keys.iter().filter(|key| key.is_child_of(&parent)).map(TreeKey::name);
+        assert!(found.eq(["v", "w", "x"]));
     }
 
     #[test]

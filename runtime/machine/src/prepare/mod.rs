@@ -32,6 +32,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Bound;
 use quorate_types::limits::Limits;
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, SessionId, TicketId, ZnodePath, Zxid};
 
@@ -53,6 +54,8 @@ pub(crate) struct Work {
     /// Znodes of open mounts that the client itself changed.
     plain_changes: Vec<(ZnodePath, ZnodePath)>,
     pub(crate) faults: BTreeMap<ZnodePath, u32>,
+    /// Per session, below which number its kept replies were looked through already.
+    pub(crate) replied_below: BTreeMap<SessionId, u64>,
     pub(crate) log: Vec<LogLine>,
     scratch: Applied,
 }
@@ -101,6 +104,7 @@ impl Work {
             touched: BTreeSet::new(),
             plain_changes: Vec::new(),
             faults: BTreeMap::new(),
+            replied_below: BTreeMap::new(),
             log: Vec::new(),
             scratch: Applied::default(),
         }
@@ -183,6 +187,38 @@ impl Work {
         })
     }
 
+    /// The kept replies that have reached the client. Looks only above what earlier requests of
+    /// the session forgot, which may still be outstanding and many.
+    fn forget_replies(
+        &mut self,
+        session: SessionId,
+        oldest: u64,
+        acknowledged: &[u64],
+    ) -> Vec<u64> {
+        if !self.state.has::<Sessions>(&session) {
+            self.replied_below.remove(&session);
+            return Vec::new();
+        }
+        let below = self.replied_below.entry(session).or_default();
+        let first = (session, *below);
+        *below = oldest.max(*below);
+        let mut forgotten = BTreeSet::new();
+        self.state.scan::<KeptReplies>(Bound::Included(&first), &mut |(owner, sequence), kept| {
+            let within = *owner == session && *sequence < oldest;
+            if within && matches!(kept, KeptReply::Replied(_)) {
+                forgotten.insert(*sequence);
+            }
+            within
+        });
+        for sequence in acknowledged {
+            let kept = self.state.get::<KeptReplies>(&(session, *sequence));
+            if matches!(kept, Some(KeptReply::Replied(_))) {
+                forgotten.insert(*sequence);
+            }
+        }
+        forgotten.into_iter().collect()
+    }
+
     fn finish(
         &mut self,
         origin: Origin,
@@ -236,7 +272,13 @@ pub(crate) fn prepare(
                 }
                 _ => None,
             };
-            let origin = Origin::Session { session, sequence, oldest_unreplied, acknowledged };
+            let forgotten = match step {
+                Ok(Done::Changed(_)) => {
+                    work.forget_replies(session, oldest_unreplied, &acknowledged)
+                }
+                _ => Vec::new(),
+            };
+            let origin = Origin::Session { session, sequence, forgotten };
             conclude(work, step, origin, call)
         }
         Request::OpenSession { origin, password, timeout_ms, identity } => {
@@ -249,6 +291,7 @@ pub(crate) fn prepare(
         }
         Request::ExpireSession { session } => {
             let step = sessions::expire(work, executor, session);
+            work.replied_below.remove(&session);
             conclude(work, step, Origin::Leader, None)
         }
         Request::FireDue => {

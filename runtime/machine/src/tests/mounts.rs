@@ -1,3 +1,5 @@
+//! The catalogue and mounts: upload, install, mount, upgrade, unmount.
+
 use super::harness::{
     Client, Harness, call, code, component, create, delete, mount, path, set, upload,
 };

@@ -55,7 +55,7 @@ impl World {
             clients: [client].into(),
             last: None,
             newest_sequence: 0,
-            is_faulty: seed % 4 == 0,
+            is_faulty: seed.is_multiple_of(4),
             seen_sorts: alloc::collections::BTreeMap::new(),
         }
     }

@@ -1,3 +1,5 @@
+//! Calls of the scripted lock: parking, session ends, deadlines, timers, faults, verification.
+
 use super::harness::{Client, Harness, call, code};
 use super::scripted::descriptor;
 use crate::applied::Applied;

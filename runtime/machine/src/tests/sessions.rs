@@ -1,3 +1,5 @@
+//! Sessions: exactly once, takeover, end; snapshots and images.
+
 use super::harness::{Client, Harness, ORIGIN, PASSWORD, code, create, delete, path};
 use crate::machine::Machine;
 use crate::request::{Identity, Prepared, Request};

@@ -1,3 +1,5 @@
+//! Plain writes and reads as ZooKeeper does them: stats, names, refusals, multi, ACLs, reaping.
+
 use super::harness::{Harness, code, create, delete, path, set};
 use crate::request::{Identity, Prepared};
 use crate::znode::CONTAINER_EMPTY_MS;
