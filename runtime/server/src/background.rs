@@ -13,7 +13,7 @@ use quorate_replica::Input;
 use quorate_storage::snapshot;
 use quorate_types::ComponentDigest;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -25,7 +25,7 @@ pub(crate) enum SnapshotJob {
         /// Of what.
         mark: SnapshotMark,
         /// The state; shares its pages with the replica's.
-        machine: Machine,
+        machine: Box<Machine>,
     },
     /// Read a snapshot file.
     Load {
@@ -48,7 +48,7 @@ pub(crate) fn run_snapshots(
             SnapshotJob::Save { mark, machine } => {
                 let index = mark.index.0;
                 let started = Instant::now();
-                match save(folder, cluster_id, &mark, machine) {
+                match save(folder, cluster_id, &mark, *machine) {
                     Ok(bytes) => {
                         let took_ms = started.elapsed().as_millis();
                         tracing::info!(index, bytes, took_ms, "snapshot written");
@@ -110,7 +110,7 @@ pub(crate) enum CompileJob {
 }
 
 /// Compiled code is kept in `folder` if it can be used; without it every start compiles anew.
-pub(crate) fn compiler(folder: &PathBuf) -> Result<Compiler, quorate_recipe_host::RecipeError> {
+pub(crate) fn compiler(folder: &Path) -> Result<Compiler, quorate_recipe_host::RecipeError> {
     match Compiler::new()?.with_cache(folder) {
         Ok(compiler) => Ok(compiler),
         Err(error) => {

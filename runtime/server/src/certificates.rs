@@ -37,7 +37,9 @@ const LEAF_DAYS: u32 = 825;
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// The name cannot be part of a certificate.
-    #[error("`{0}` is no name: 1 to 63 lower-case letters, digits and dashes, not beginning with a dash")]
+    #[error(
+        "`{0}` is no name: 1 to 63 lower-case letters, digits and dashes, not beginning with a dash"
+    )]
     Name(String),
     /// The host cannot be part of a certificate.
     #[error("`{0}` is neither a host name nor an IP address")]
@@ -140,8 +142,7 @@ impl ClusterAuthority {
         server: ServerId,
         hosts: &[String],
     ) -> Result<IssuedCertificate, CertificateError> {
-        let mut params =
-            named(&self.cluster, &format!("quorate server {server}"), LEAF_DAYS)?;
+        let mut params = named(&self.cluster, &format!("quorate server {server}"), LEAF_DAYS)?;
         params.subject_alt_names =
             vec![uri(&format!("quorate://{}/server/{server}", self.cluster))?, dns(SERVER_NAME)?];
         for host in hosts {
@@ -162,8 +163,7 @@ impl ClusterAuthority {
     /// The name cannot be a client's.
     pub fn issue_client(&self, name: &str) -> Result<IssuedCertificate, CertificateError> {
         let mut params = named(name, &format!("quorate client {name}"), LEAF_DAYS)?;
-        params.subject_alt_names =
-            vec![uri(&format!("quorate://{}/client/{name}", self.cluster))?];
+        params.subject_alt_names = vec![uri(&format!("quorate://{}/client/{name}", self.cluster))?];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(params)
     }
@@ -300,6 +300,9 @@ mod tests {
             assert!(authority.issue_client(name).is_err(), "{name:?}");
         }
         let host = [String::from("a b")];
-        assert!(matches!(authority.issue_server(ServerId(1), &host), Err(CertificateError::Host(_))));
+        assert!(matches!(
+            authority.issue_server(ServerId(1), &host),
+            Err(CertificateError::Host(_))
+        ));
     }
 }

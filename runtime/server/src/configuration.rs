@@ -159,10 +159,10 @@ impl ServerConfig {
         })?;
         let sections =
             ["server", "cluster", "members", "native", "peers", "tls", "timeouts", "limits"];
-        let root =
-            Section::new(&origin, "", document.get_ref(), document.span(), &sections)?;
+        let root = Section::new(&origin, "", document.get_ref(), document.span(), &sections)?;
         let config = read_document(&root)?;
-        check_whole(&config).map_err(|(key, message)| origin.error(root.offset_of(key), message))?;
+        check_whole(&config)
+            .map_err(|(key, message)| origin.error(root.offset_of(key), message))?;
         Ok(config)
     }
 
@@ -250,12 +250,18 @@ fn read_document(root: &Section<'_>) -> Result<ServerConfig, Refused> {
         [("required", ClientCertificates::Required), ("optional", ClientCertificates::Optional)];
     let modes = [VerifyMode::Off, VerifyMode::Sample, VerifyMode::All];
     Ok(ServerConfig {
-        server: ServerId(server.required(server.integer("id", 1..=u64::from(u32::MAX))?, "server.id")?),
+        server: ServerId(
+            server.required(server.integer("id", 1..=u64::from(u32::MAX))?, "server.id")?,
+        ),
         data_dir: server.required(server.path("data_dir")?, "server.data_dir")?,
         cluster: read_cluster_name(&cluster)?,
-        verify: cluster.choice("verify_recipes", &modes.map(|mode| (mode.name(), mode)))?.unwrap_or_default(),
+        verify: cluster
+            .choice("verify_recipes", &modes.map(|mode| (mode.name(), mode)))?
+            .unwrap_or_default(),
         native_listen: native.socket_address("listen")?.unwrap_or_else(|| any_address(NATIVE_PORT)),
-        client_certificates: native.choice("client_certificates", &certificates)?.unwrap_or_default(),
+        client_certificates: native
+            .choice("client_certificates", &certificates)?
+            .unwrap_or_default(),
         peer_listen: peers.socket_address("listen")?.unwrap_or_else(|| any_address(PEER_PORT)),
         members: read_members(root)?,
         tls: read_tls(root)?,
@@ -288,7 +294,8 @@ fn read_members(root: &Section<'_>) -> Result<Vec<MemberConfig>, Refused> {
     let mut members = Vec::new();
     for member in root.sections("members", &["id", "peer_address", "native_address"])? {
         let id = member.required(member.integer("id", 1..=u64::from(u32::MAX))?, "members.id")?;
-        let peer = member.required(member.host_and_port("peer_address")?, "members.peer_address")?;
+        let peer =
+            member.required(member.host_and_port("peer_address")?, "members.peer_address")?;
         let native =
             member.required(member.host_and_port("native_address")?, "members.native_address")?;
         members.push(MemberConfig {
@@ -312,7 +319,8 @@ fn read_tls(root: &Section<'_>) -> Result<TlsPaths, Refused> {
 }
 
 fn read_timeouts(root: &Section<'_>, limits: &mut Limits) -> Result<Timeouts, Refused> {
-    let keys = ["election_ms_min", "election_ms_max", "heartbeat_ms", "session_ms_min", "session_ms_max"];
+    let keys =
+        ["election_ms_min", "election_ms_max", "heartbeat_ms", "session_ms_min", "session_ms_max"];
     let Some(section) = root.section("timeouts", &keys)? else {
         return Ok(Timeouts::default());
     };

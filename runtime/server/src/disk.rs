@@ -372,7 +372,10 @@ mod tests {
         disk.perform(&[gone(), gone(), rename("log", "kept"), write("kept", 4, "c")]).unwrap();
         disk.perform(&[sync("kept"), DiskOperation::SyncDirectory]).unwrap();
         let names = fs::read_dir(folder.path()).unwrap().count();
-        assert_eq!((names, fs::read(folder.path().join("kept")).unwrap()), (1, b"\0\0abc\0".to_vec()));
+        assert_eq!(
+            (names, fs::read(folder.path().join("kept")).unwrap()),
+            (1, b"\0\0abc\0".to_vec())
+        );
     }
 
     #[test]

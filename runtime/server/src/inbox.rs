@@ -239,10 +239,9 @@ mod tests {
         let inbox = Inbox::new();
         let all = CLIENT_PIECES_MAX as usize * PIECE_BYTES;
         inbox.send_from_client(heartbeat(1), all).await.unwrap();
-        let (second, ()) =
-            tokio::join!(inbox.send_from_client(heartbeat(2), 1), async {
-                inbox.close();
-            });
+        let (second, ()) = tokio::join!(inbox.send_from_client(heartbeat(2), 1), async {
+            inbox.close();
+        });
         assert_eq!(second, Err(InboxClosed));
         assert_eq!(inbox.send_from_peer(heartbeat(3), 1).await, Err(InboxClosed));
     }

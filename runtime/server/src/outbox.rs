@@ -46,8 +46,7 @@ pub(crate) struct Outbox<F> {
 impl<F> Outbox<F> {
     /// An empty one for at most so many waiting frames.
     pub(crate) fn new(frames_max: usize) -> Outbox<F> {
-        let state =
-            State { waiting: VecDeque::new(), bytes: 0, finished: false, abandoned: None };
+        let state = State { waiting: VecDeque::new(), bytes: 0, finished: false, abandoned: None };
         Outbox {
             state: Mutex::new(state),
             filled: Notify::new(),

@@ -233,10 +233,7 @@ pub(crate) fn certificate_name(
     identity_of(certificate.ok_or(NamelessCertificate::Absent)?, cluster)
 }
 
-async fn write_frames(
-    outbox: &Outbox<ServerFrame>,
-    send: &mut SendStream,
-) -> (CloseCode, String) {
+async fn write_frames(outbox: &Outbox<ServerFrame>, send: &mut SendStream) -> (CloseCode, String) {
     let mut bytes = Vec::new();
     loop {
         match outbox.next().await {

@@ -109,7 +109,9 @@ fn frame_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::SnapshotChunk { bytes, .. } => bytes.len(),
         PeerFrame::ForwardAnswer { .. } => 512,
         PeerFrame::Touch { sessions } => sessions.len() * 8,
-        PeerFrame::Hello { .. } | PeerFrame::ForwardLost { .. } | PeerFrame::SnapshotAck { .. } => 0,
+        PeerFrame::Hello { .. } | PeerFrame::ForwardLost { .. } | PeerFrame::SnapshotAck { .. } => {
+            0
+        }
     };
     payload + 64
 }
@@ -241,7 +243,9 @@ impl PeerDoor {
                 let own = self.settings.server;
                 Err(format!("server {peer} must not dial server {own}: the higher id dials"))
             }
-            Ok(CertificateName::Server(peer)) if self.settings.peers.contains_key(&peer) => Ok(peer),
+            Ok(CertificateName::Server(peer)) if self.settings.peers.contains_key(&peer) => {
+                Ok(peer)
+            }
             Ok(CertificateName::Server(peer)) => {
                 Err(format!("server {peer} is no configured member of this cluster"))
             }
@@ -386,12 +390,18 @@ impl PeerDoor {
         }
     }
 
-    fn check_hello(&self, hello: &PeerFrame, peer: ServerId) -> Result<(Incarnation, Zxid), String> {
+    fn check_hello(
+        &self,
+        hello: &PeerFrame,
+        peer: ServerId,
+    ) -> Result<(Incarnation, Zxid), String> {
         let PeerFrame::Hello { protocol, cluster, server, incarnation, applied } = hello else {
             return Err(String::from("the first frame is no hello"));
         };
         if *protocol != PROTOCOL {
-            return Err(format!("it speaks version {protocol} of the peer protocol, not {PROTOCOL}"));
+            return Err(format!(
+                "it speaks version {protocol} of the peer protocol, not {PROTOCOL}"
+            ));
         }
         if *cluster != self.settings.cluster_id {
             return Err(String::from("it belongs to another cluster"));
@@ -432,7 +442,8 @@ impl PeerDoor {
             generation: carried.generation,
             frame_bytes_max: self.settings.frame_bytes_max,
         };
-        let control = reader.clone().read(Lane::Control, greeting.control_in, greeting.control_buffer);
+        let control =
+            reader.clone().read(Lane::Control, greeting.control_in, greeting.control_buffer);
         tasks.spawn(control);
         for _ in 1..Lane::ALL.len() {
             let (connection, reader) = (connection.clone(), reader.clone());

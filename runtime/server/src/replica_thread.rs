@@ -193,7 +193,10 @@ impl Shell {
             }
             Action::SaveSnapshot { mark, machine } => {
                 tracing::info!(index = mark.index.0, "snapshot begun");
-                give(&self.performers.snapshots, SnapshotJob::Save { mark, machine });
+                give(
+                    &self.performers.snapshots,
+                    SnapshotJob::Save { mark, machine: Box::new(machine) },
+                );
             }
             Action::LoadSnapshot { file, index } => {
                 give(&self.performers.snapshots, SnapshotJob::Load { file, index });

@@ -234,7 +234,8 @@ impl RunningServer {
         self.runtime.as_ref().expect("taken only when the server is dropped")
     }
 
-    /// Hands over leadership, says goodbye to clients, makes everything durable, ends. Waits for it.
+    /// Hands over leadership, says goodbye to clients, makes everything durable, ends; waits for
+    /// all of it.
     pub fn shut_down(self) {
         drop(self);
     }

@@ -72,7 +72,10 @@ impl TlsMaterial {
     ///
     /// # Errors
     /// Key and certificate do not fit.
-    pub fn native_door(&self, clients: ClientCertificates) -> Result<quinn::ServerConfig, TlsError> {
+    pub fn native_door(
+        &self,
+        clients: ClientCertificates,
+    ) -> Result<quinn::ServerConfig, TlsError> {
         let config = self.server_config(clients, quorate_wire::native::ALPN)?;
         Ok(transport::native_door(config))
     }

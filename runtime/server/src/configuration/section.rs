@@ -67,9 +67,9 @@ impl<'t> Section<'t> {
 
     /// Where a key is in the text, or else where its table begins.
     pub(super) fn offset_of(&self, key: &str) -> usize {
-        let found = self.table.and_then(|table| {
-            table.iter().find(|(name, _)| name.get_ref().as_ref() == key)
-        });
+        let found = self
+            .table
+            .and_then(|table| table.iter().find(|(name, _)| name.get_ref().as_ref() == key));
         found.map_or(self.start, |(name, _)| name.span().start)
     }
 
@@ -94,7 +94,10 @@ impl<'t> Section<'t> {
     }
 
     fn wrong_type(&self, key: &str, wanted: &str, value: &DeValue<'_>) -> ConfigurationError {
-        self.error(key, format!("`{key}` must be {wanted}, not a value of type {}", value.type_str()))
+        self.error(
+            key,
+            format!("`{key}` must be {wanted}, not a value of type {}", value.type_str()),
+        )
     }
 
     /// A table below this one.

@@ -105,7 +105,10 @@ async fn connection_numbers_never_repeat_not_even_after_a_restart() {
     let door = Fixture::new(ClientCertificates::Required, Limits::PRODUCTION);
     let (_first, _, _, one) = door.client(Some("alice")).await;
     let (_second, _, _, two) = door.client(Some("bob")).await;
-    assert_eq!((one.connection, two.connection), (3 << CONNECTION_BITS, (3 << CONNECTION_BITS) + 1));
+    assert_eq!(
+        (one.connection, two.connection),
+        (3 << CONNECTION_BITS, (3 << CONNECTION_BITS) + 1)
+    );
 }
 
 #[tokio::test]

@@ -48,9 +48,9 @@ impl Servers {
         };
         let configs = sockets.iter().map(|(id, sockets)| (*id, config(*id, sockets)));
         let configs = configs.collect::<BTreeMap<_, _>>();
-        let running = sockets.into_iter().map(|(id, sockets)| {
-            (id, RunningServer::start_on(&configs[&id], sockets).unwrap())
-        });
+        let running = sockets
+            .into_iter()
+            .map(|(id, sockets)| (id, RunningServer::start_on(&configs[&id], sockets).unwrap()));
         let running = running.collect();
         Servers { cluster, configs, running }
     }
