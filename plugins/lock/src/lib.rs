@@ -9,8 +9,13 @@
 //!
 //! Comes in: acquire and release; ends of sessions and of waits. Goes out: grants, pushed to those
 //! who wait.
+//!
+//! Promises (README.md has them in full): at most one holder; those who wait get the lock in order of
+//! arrival, each by one push; every grant has a greater fence than those before; what a session holds
+//! passes on, and its places in line go, in the transaction that ends it; a wait ends at its limit.
+//!
 //! Invariants: waiters exist only while there is a holder, and a free lock has no znodes: its object
-//! is reaped. Fences strictly grow per object, because a fence is the zxid of its grant.
+//! is reaped. A fence is the zxid of its grant, and no transaction grants one lock twice.
 //! Must never: grant to a session that has ended or is ending.
 
 use quorate_recipe::prelude::*;

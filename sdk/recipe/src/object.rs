@@ -333,7 +333,8 @@ impl Run {
         host::now_ms()
     }
 
-    /// The number of the transaction this run becomes. Strictly grows: a fencing token.
+    /// The number of the transaction this run becomes: a fencing token. It grows from call to call;
+    /// events that are due together may share one transaction and so one number.
     #[must_use]
     pub fn zxid(&self) -> u64 {
         host::zxid()
@@ -370,7 +371,8 @@ impl Run {
         host::complete(ticket, Err(failure))
     }
 
-    /// Sets a timer of this object, or moves the one of that name.
+    /// Sets a timer of this object, or moves the one of that name. It fires a millisecond from now at
+    /// the soonest. An object with a timer stays, even if it is empty.
     pub fn set_timer(&self, name: &str, at_ms: u64) {
         host::timer_set(name, at_ms);
     }

@@ -2,8 +2,8 @@
 //!
 //! Comes in: calls, ends of sessions, time. Goes out: replies, pushed replies, the znodes.
 //! Invariants, as on the server: a refused call changes nothing; objects come into being at their
-//! first command and go when they have neither data nor children; a session that ends is told to the
-//! recipe before what it owned goes. Beyond the server: every run is done twice from the same state,
+//! first command and go when they have no data, children, parked calls and timers; a session that
+//! ends is told to the recipe before what it owned goes. Beyond the server: every run is done twice from the same state,
 //! and both must agree.
 //!
 //! Traps and limits are not simulated: what panics here would trap there.

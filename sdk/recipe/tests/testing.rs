@@ -147,6 +147,21 @@ fn an_object_comes_with_its_first_command_and_goes_when_empty() {
 }
 
 #[test]
+fn an_empty_object_stays_while_a_call_is_parked_or_a_timer_set() {
+    let mut mount = TestMount::<Probe>::new();
+    let session = mount.session();
+    let parked = mount.call::<u64>(session, "object", "wait", &()).parked();
+    assert_eq!(mount.paths(), ["object"]);
+    assert!(mount.call::<bool>(session, "object", "wake", &parked).done());
+    assert_eq!(mount.paths(), [""; 0]);
+    ask(&mut mount, session, vec![Ask::SetTimer("tick".into(), 0)]);
+    assert_eq!(mount.paths(), ["object"]);
+    assert_eq!(mount.timers(), [("object", "tick", mount.now_ms() + 1)]);
+    mount.advance(1);
+    assert_eq!(mount.paths(), [""; 0]);
+}
+
+#[test]
 fn a_refused_call_changes_nothing_and_makes_no_object() {
     let mut mount = TestMount::<Probe>::new();
     let session = mount.session();
@@ -227,12 +242,12 @@ fn a_session_that_ends_is_told_per_object_and_takes_what_it_owns() {
     }
     let parked = mount.call::<u64>(ending, "c", "wait", &()).parked();
     mount.close(ending);
-    assert_eq!(mount.paths(), ["a", "a/after-close", "b", "b/after-close"]);
-    assert_eq!(mount.parked_count(), 0);
+    let after = ["a", "a/after-close", "b", "b/after-close", "c", "c/after-close"];
+    assert_eq!(mount.paths(), after);
+    assert_eq!((mount.parked_count(), mount.faults().len()), (0, 0));
     let told: Vec<String> =
         logged(&mount).into_iter().filter(|line| line.starts_with("closed")).collect();
-    assert_eq!(told, ["closed \"a\"", "closed \"b\""]);
-    assert_eq!(mount.faults().len(), 1, "the object of the parked call had gone");
+    assert_eq!(told, ["closed \"a\"", "closed \"b\"", "closed \"c\""]);
     assert!(!mount.call::<bool>(other, "a", "wake", &parked).done(), "its caller has gone");
 }
 

@@ -196,16 +196,23 @@ impl World {
         Ok(())
     }
 
-    /// Objects without children and data go at the end of a run.
+    /// Objects without children, data, parked calls and timers go at the end of a run.
     pub(crate) fn reap(&mut self) {
         let objects: Vec<String> = self.child_names("").iter().map(ToString::to_string).collect();
         for object in objects {
-            let Some(znode) = self.znodes.get(&object) else { continue };
-            let is_empty = znode.data.is_empty() && self.child_names(&object).is_empty();
-            if is_empty && znode.owner.is_none() {
+            if self.is_empty_object(&object) {
                 self.znodes.remove(&object);
             }
         }
+    }
+
+    fn is_empty_object(&self, object: &str) -> bool {
+        let Some(znode) = self.znodes.get(object) else { return false };
+        znode.data.is_empty()
+            && znode.owner.is_none()
+            && self.child_names(object).is_empty()
+            && self.tickets.values().all(|parked| parked.object != object)
+            && self.timers.keys().all(|(owner, _)| owner != object)
     }
 }
 
@@ -339,7 +346,8 @@ pub(crate) fn timer_set(name: &str, at_ms: u64) {
     on_world(|world| {
         world.assert_writable("set a timer");
         let key = (world.scope.object.clone(), name.to_owned());
-        world.timers.insert(key, at_ms);
+        // As the server: a handler that sets its own timer to now must not fire without end.
+        world.timers.insert(key, at_ms.max(world.now_ms.saturating_add(1)));
     });
 }
 
