@@ -29,6 +29,13 @@ pub(crate) enum Source {
     Leader,
 }
 
+impl Source {
+    /// Whether this server asked.
+    pub(crate) fn is_peer(&self, server: ServerId) -> bool {
+        matches!(self, Source::Peer { peer, .. } if *peer == server)
+    }
+}
+
 /// What waits for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiter {
@@ -42,18 +49,31 @@ pub(crate) enum Waiter {
     Connecting { connection: u64 },
 }
 
+/// To whom a submission was last given. Only the answer to this attempt counts: one from an earlier
+/// leader may be a refusal of what the present one does.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    leader: ServerId,
+    term: Term,
+    attempt: u64,
+}
+
 #[derive(Clone, Debug)]
 struct Submission {
     request: Request,
     waiter: Waiter,
-    /// To whom and in which term it was last given.
-    given: Option<(ServerId, Term)>,
+    given: Option<Given>,
+    /// The answer is here and waits in `early`: it is given to nobody any more.
+    answered: bool,
 }
 
 /// Every request of this server that has no answer yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Submissions {
     next_id: u64,
+    next_attempt: u64,
+    /// Which submission each attempt that counts was for.
+    attempts: BTreeMap<u64, u64>,
     /// In the order they came: sending them again keeps a session's order.
     waiting: BTreeMap<u64, Submission>,
     by_call: BTreeMap<(SessionId, u64), u64>,
@@ -74,12 +94,15 @@ impl Submissions {
                 self.by_connection.insert(connection, id);
             }
         }
-        self.waiting.insert(id, Submission { request, waiter, given: None });
+        self.waiting.insert(id, Submission { request, waiter, given: None, answered: false });
         id
     }
 
     fn take(&mut self, id: u64) -> Option<Waiter> {
         let submission = self.waiting.remove(&id)?;
+        if let Some(given) = submission.given {
+            self.attempts.remove(&given.attempt);
+        }
         match submission.waiter {
             Waiter::Slot { session, sequence, .. } => {
                 self.by_call.remove(&(session, sequence));
@@ -89,6 +112,31 @@ impl Submissions {
             }
         }
         Some(submission.waiter)
+    }
+
+    /// Notes to whom a submission is given, and numbers the attempt; `None`: it has it already, or
+    /// needs it no more.
+    fn give(&mut self, id: u64, leader: ServerId, term: Term) -> Option<(u64, &Request)> {
+        let submission = self.waiting.get_mut(&id).filter(|submission| !submission.answered)?;
+        if let Some(given) = submission.given {
+            if (given.leader, given.term) == (leader, term) {
+                return None;
+            }
+            self.attempts.remove(&given.attempt);
+        }
+        let attempt = self.next_attempt;
+        self.next_attempt += 1;
+        self.attempts.insert(attempt, id);
+        submission.given = Some(Given { leader, term, attempt });
+        Some((attempt, &submission.request))
+    }
+
+    /// What was given to anybody may be lost.
+    fn take_back_all(&mut self) {
+        self.attempts.clear();
+        for submission in self.waiting.values_mut() {
+            submission.given = None;
+        }
     }
 
     /// The submission of this call is answered by what was applied.
@@ -131,11 +179,11 @@ impl<E: RecipeExecutor> Replica<E> {
     /// Gives every submission that the present leader has not got to it, in order. `again`: the
     /// connection to it is new, so what was given before may be lost.
     pub(crate) fn give_all_to_leader(&mut self, again: bool) {
+        if again {
+            self.submissions.take_back_all();
+        }
         let ids: Vec<u64> = self.submissions.waiting.keys().copied().collect();
         for id in ids {
-            if again && let Some(submission) = self.submissions.waiting.get_mut(&id) {
-                submission.given = None;
-            }
             self.give_to_leader(id);
         }
     }
@@ -150,17 +198,13 @@ impl<E: RecipeExecutor> Replica<E> {
         if leader == here && self.raft.role() != Role::Leader {
             return;
         }
-        let Some(submission) = self.submissions.waiting.get_mut(&id) else { return };
-        if submission.given == Some((leader, term)) {
-            return;
-        }
-        submission.given = Some((leader, term));
+        let Some((attempt, request)) = self.submissions.give(id, leader, term) else { return };
         if leader == here {
-            let request = submission.request.clone();
+            let request = request.clone();
             self.lead(Source::Here(id), request);
         } else {
-            let request = codec::encode_forward(term, &submission.request).into();
-            let frame = PeerFrame::Forward { id, request };
+            let request = codec::encode_forward(term, request).into();
+            let frame = PeerFrame::Forward { id: attempt, request };
             self.actions.push_back(Action::SendPeer { peer: leader, frame });
         }
     }
@@ -183,13 +227,13 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// The leader answered without a log entry. The client is told once the state that the answer
     /// was computed from is applied here too, so that it never sees an older one afterwards.
-    pub(crate) fn on_forward_answer(&mut self, id: u64, after: Zxid, outcome: Outcome) {
-        if self.submissions.waiting.contains_key(&id) {
-            if after.0 <= self.applied.0 {
-                self.answer_submission(id, outcome);
-            } else {
-                self.submissions.early.insert((after, id), outcome);
-            }
+    pub(crate) fn on_forward_answer(&mut self, attempt: u64, after: Zxid, outcome: Outcome) {
+        let Some(id) = self.submissions.attempts.get(&attempt).copied() else { return };
+        if after.0 <= self.applied.0 {
+            self.answer_submission(id, outcome);
+        } else if let Some(submission) = self.submissions.waiting.get_mut(&id) {
+            submission.answered = true;
+            self.submissions.early.insert((after, id), outcome);
         }
     }
 

@@ -58,7 +58,7 @@ pub(crate) struct Leading {
     pub(crate) time: LeaderTime,
     pub(crate) outstanding: Outstanding,
     pub(crate) sessions: SessionClock,
-    /// Requests that came before `ready`; bounded by the submissions of all servers.
+    /// Requests that wait until there is room for them; bounded by the submissions of all servers.
     pub(crate) queue: VecDeque<(Source, Request)>,
     /// In the order of `after`.
     pub(crate) held: VecDeque<HeldAnswer>,

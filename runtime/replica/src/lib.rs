@@ -205,6 +205,7 @@ impl<E: RecipeExecutor> Replica<E> {
         }
         if self.send_touches() {
             self.tend_idle_log();
+            self.record_incarnations();
         }
         self.check_leaderless();
     }

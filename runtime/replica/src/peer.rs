@@ -94,6 +94,10 @@ impl<E: RecipeExecutor> Replica<E> {
             self.peers.remove(&peer);
             self.snapshots.forget_peer(peer);
             self.raft.peer_disconnected(replica_of(peer));
+            if let Some(leading) = &mut self.leading {
+                // The peer brings them again, in order.
+                leading.queue.retain(|(source, _)| !source.is_peer(peer));
+            }
         }
     }
 

@@ -16,9 +16,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use quorate_machine::{Prepared, RecipeExecutor, Request, Stamp, Transaction};
 use quorate_raft::Role;
-use quorate_types::{
-    ErrorCode, Incarnation, Outcome, Refusal, Reply, ServerId, SessionId, Zxid,
-};
+use quorate_types::{Incarnation, Outcome, Reply, ServerId, SessionId, Zxid};
 use quorate_wire::peer::PeerFrame;
 
 /// Transactions of due timers made in one go; the rest waits for the next round, so that clients'
@@ -26,14 +24,32 @@ use quorate_wire::peer::PeerFrame;
 const DUE_TRANSACTIONS_MAX: u32 = 16;
 
 impl<E: RecipeExecutor> Replica<E> {
-    /// Takes a request as the leader; before the leader is ready it waits in line.
+    /// Takes a request as the leader. It waits in line before the leader is ready, while the leader
+    /// has as much under way as it takes, and while it hands leadership over; if the line goes with
+    /// the leadership, whoever holds the request gives it to the next leader. It is never refused
+    /// for being too much: it may be a repeat of what is done already.
     pub(crate) fn lead(&mut self, source: Source, request: Request) {
+        let room = self.has_room();
         let Some(leading) = &mut self.leading else { return };
-        if !leading.ready || !leading.queue.is_empty() {
+        if !room || !leading.ready || !leading.queue.is_empty() {
             leading.queue.push_back((source, request));
         } else {
             self.turn_into_transaction(source, request);
         }
+    }
+
+    /// Whether one more transaction of any size would be taken now.
+    fn has_room(&self) -> bool {
+        let Some(leading) = &self.leading else { return false };
+        let outstanding = self.raft.last_index().0 - self.applied.0;
+        let transaction_bytes = to_usize(self.settings.limits.transaction_bytes_max);
+        outstanding < u64::from(self.settings.limits.proposals_outstanding_max)
+            && self.raft.check_propose(leading.term, transaction_bytes).is_ok()
+    }
+
+    /// The next request in line, if it can be done now.
+    fn next_in_line(&mut self) -> Option<(Source, Request)> {
+        if self.has_room() { self.leading.as_mut()?.queue.pop_front() } else { None }
     }
 
     /// What the leader does by itself. True: something was done.
@@ -47,9 +63,7 @@ impl<E: RecipeExecutor> Replica<E> {
             self.record_incarnations();
         }
         let mut moved = false;
-        while let Some((source, request)) =
-            self.leading.as_mut().and_then(|leading| leading.queue.pop_front())
-        {
+        while let Some((source, request)) = self.next_in_line() {
             self.turn_into_transaction(source, request);
             moved = true;
         }
@@ -77,19 +91,13 @@ impl<E: RecipeExecutor> Replica<E> {
             self.answer_source(source, self.applied(), outcome);
             return;
         }
-        let Some(leading) = &mut self.leading else { return };
-        let zxid = Zxid(self.raft.last_index().0 + 1);
-        let outstanding = zxid.0 - 1 - self.applied.0;
-        let busy = outstanding >= u64::from(self.settings.limits.proposals_outstanding_max);
-        let room = to_usize(self.settings.limits.transaction_bytes_max);
-        if busy || self.raft.check_propose(leading.term, room).is_err() {
-            let refusal = Refusal::new(
-                ErrorCode::Overloaded,
-                "the leader has as many requests under way as it takes; try again",
-            );
-            self.answer_source(source, self.applied(), Err(refusal));
+        if !self.has_room() {
+            // Only what the leader does by itself comes here then, and it comes again.
+            assert!(source == Source::Leader, "a request left the line without room for it");
             return;
         }
+        let Some(leading) = &mut self.leading else { return };
+        let zxid = Zxid(self.raft.last_index().0 + 1);
         let stamp = Stamp { zxid, time_ms: leading.time.stamp_ms(self.now) };
         let prepared =
             leading.outstanding.prepare(&self.machine, &mut self.executor, stamp, request);

@@ -157,6 +157,7 @@ impl Client {
     }
 
     fn say(&mut self, now_ms: u64, connection: u64, frame: ClientFrame) {
+        if std::env::var("QT").is_ok() { eprintln!("{now_ms} {} says {connection} {frame:?}", self.name); }
         self.said_ms = now_ms;
         self.wishes.push(Wish::Send { connection, frame });
     }
@@ -177,6 +178,7 @@ impl Client {
     }
 
     pub fn hear(&mut self, now_ms: u64, frame: ServerFrame) {
+        if std::env::var("QT").is_ok() { eprintln!("{now_ms} {} hears {frame:?}", self.name); }
         self.heard_ms = now_ms;
         match frame {
             ServerFrame::Connected { session, password, timeout_ms, resumed, zxid, .. } => {
@@ -252,7 +254,9 @@ impl Client {
             self.name,
             self.expected
         );
-        if !is_call && !pending.operation.is_write() {
+        let transfers = matches!(pending.operation, Operation::TransferLeader { .. });
+        let shows = outcome.as_ref().err().is_none_or(|refusal| !refusal.code.is_transient());
+        if shows && !is_call && !transfers && !pending.operation.is_write() {
             let what = &pending.operation;
             assert!(zxid >= self.last_seen, "{}: {what:?} shows an older state", self.name);
         }

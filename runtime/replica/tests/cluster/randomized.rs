@@ -234,7 +234,13 @@ impl Storm {
         let clients = self.world.clients.iter();
         let waiting: Vec<_> =
             clients.map(|client| (&client.name, client.link, &client.pending)).collect();
-        format!("leader {:?}, clients {waiting:?}", self.world.leader())
+        let leader = self.world.leader();
+        let owned: Vec<_> = leader.map_or(Vec::new(), |id| {
+            let tree = self.world.tree(id).into_iter();
+            tree.filter(|(path, _)| path.as_str().starts_with("/locks/")).collect()
+        });
+        let workers: Vec<_> = self.workers.iter().map(Worker::lock).collect();
+        format!("leader {leader:?}, clients {waiting:?}, workers {workers:?}, locks {owned:?}")
     }
 
     fn count(&self, totals: &mut Totals) {

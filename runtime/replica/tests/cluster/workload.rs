@@ -10,7 +10,7 @@ use crate::words::{call, call_with, create, data, get, path, persistent, set};
 use crate::world::World;
 use bytes::Bytes;
 use quorate_types::request::{CreateMode, MultiOperation, ReadLevel, WatchMode};
-use quorate_types::{ErrorCode, Operation, Outcome, Reply, SessionId};
+use quorate_types::{ErrorCode, Operation, Outcome, Reply, SessionId, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What all clients together know.
@@ -42,11 +42,11 @@ pub struct Worker {
     lock: Option<(String, Standing)>,
     /// Linearizable reads under way: sequence, chain and the least value they must show.
     reads: BTreeMap<(SessionId, u64), (usize, u64)>,
-    newest_write: (SessionId, u64, u64),
+    newest_write: (SessionId, u64, Zxid),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+pub enum Standing {
     Asked,
     Holds,
     Releasing,
@@ -64,12 +64,17 @@ impl Worker {
             next_name: 0,
             lock: None,
             reads: BTreeMap::new(),
-            newest_write: (SessionId(0), 0, 0),
+            newest_write: (SessionId(0), 0, Zxid(0)),
         }
     }
 
     pub fn number(&self) -> usize {
         self.number
+    }
+
+    /// The lock held or waited for.
+    pub fn lock(&self) -> &Option<(String, Standing)> {
+        &self.lock
     }
 
     fn chain_path(number: usize) -> String {
@@ -207,8 +212,10 @@ impl Worker {
         };
         knowledge.answers += 1;
         knowledge.refused += u64::from(outcome.is_err());
-        if done.operation.is_write() && outcome.is_ok() {
-            self.check_order(&done);
+        match outcome {
+            Ok(Reply::Created(_, stat)) => self.check_order(&done, stat.czxid),
+            Ok(Reply::Stat(stat)) => self.check_order(&done, stat.mzxid),
+            _ => {}
         }
         match &done.operation {
             Operation::SetData { .. } => self.take_set(knowledge, &done, outcome),
@@ -226,22 +233,20 @@ impl Worker {
         }
     }
 
-    /// Writes of one session that were done were done in the order of their numbers.
-    fn check_order(&mut self, done: &Done) {
-        if matches!(done.operation, Operation::Call { .. } | Operation::Multi { .. }) {
-            return;
-        }
-        let (session, sequence, zxid) = self.newest_write;
-        if session == done.session && sequence < done.sequence {
-            assert!(
-                zxid < done.zxid.0,
-                "client {}: write {sequence} was done at {zxid}, {} at {}",
+    /// Writes of one session that were done were done in the order of their numbers, whatever order
+    /// their answers came in.
+    fn check_order(&mut self, done: &Done, zxid: Zxid) {
+        let (session, sequence, before) = self.newest_write;
+        if session == done.session {
+            assert_eq!(
+                sequence < done.sequence,
+                before < zxid,
+                "client {}: write {sequence} was done at {before}, {} at {zxid}",
                 self.number,
                 done.sequence,
-                done.zxid
             );
         }
-        self.newest_write = (done.session, done.sequence, done.zxid.0);
+        self.newest_write = (done.session, done.sequence, zxid);
     }
 
     fn take_unknown(&mut self, knowledge: &mut Knowledge, done: &Done) {

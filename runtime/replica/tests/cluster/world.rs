@@ -198,7 +198,7 @@ impl World {
                     self.resume(server);
                 }
             }
-            Event::Speak { client } => self.clients[client].silent = false,
+            Event::Speak { client } => self.speak(client),
             Event::ToServer { connection, what } => self.arrive_at_server(connection, what),
             Event::ToClient { connection, what } => self.arrive_at_client(connection, what),
         }
@@ -629,6 +629,14 @@ impl World {
     pub fn silence(&mut self, number: usize, for_ms: u64) {
         self.clients[number].silent = true;
         self.at(self.now_ms + for_ms, Event::Speak { client: number });
+    }
+
+    /// What the client was sent meanwhile is gone, and with it the connection.
+    fn speak(&mut self, number: usize) {
+        let now_ms = self.now_ms;
+        self.clients[number].silent = false;
+        self.clients[number].lose_connection(now_ms, 0);
+        self.grant_wishes(number);
     }
 
     // What scripts ask.
