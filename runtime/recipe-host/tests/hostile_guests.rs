@@ -4,9 +4,10 @@
 
 mod support;
 
+use quorate_machine::{Identity, RecipeCall};
 use quorate_types::{ErrorCode, Reply, SessionId};
 use support::guests::{Guest, HOST};
-use support::stage::Stage;
+use support::stage::{Stage, path};
 
 /// Leaves early when there are arguments.
 const BEHAVE: &str = "(if (local.get $arguments_len) (then (return (i32.const 512))))";
@@ -101,7 +102,7 @@ fn too_many_changes_are_refused_and_none_stays() {
     let misbehaviour = "(loop $again
         (call $create_sequential (i32.const 640) (i32.const 1) (i32.const 0) (i32.const 0)
             (i32.const 0) (i64.const 0) (i32.const 2048)) (br $again)) unreachable";
-    refused(misbehaviour, "", (ErrorCode::RecipeOverLimit, ""));
+    refused(misbehaviour, "", (ErrorCode::RecipeOverLimit, "at most 1000 changes"));
 }
 
 #[test]
@@ -115,19 +116,19 @@ fn a_path_that_is_no_text_traps() {
 fn a_flood_of_log_lines_is_refused() {
     let misbehaviour = "(loop $again
         (call $log (i32.const 0) (i32.const 0) (i32.const 1000)) (br $again)) unreachable";
-    refused(misbehaviour, "", (ErrorCode::RecipeOverLimit, ""));
+    refused(misbehaviour, "", (ErrorCode::RecipeOverLimit, "at most 65536 bytes"));
 }
 
 #[test]
 fn a_ticket_that_was_not_parked_in_this_run_is_refused() {
     let misbehaviour = "(i32.store8 (i32.const 520) (i32.const 1)) i32.const 512";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, ""));
+    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "a ticket not its own"));
 }
 
 #[test]
 fn a_ticket_parked_and_not_answered_with_is_refused() {
     let misbehaviour = "(drop (call $park (i32.const 0) (i64.const 0))) i32.const 512";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, ""));
+    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "a caller that it parked"));
 }
 
 #[test]
@@ -156,4 +157,25 @@ fn lines_of_guests_can_be_read_afterwards() {
     let [line] = lines.as_slice() else { panic!("{lines:?}") };
     assert_eq!((line.mount.as_str(), line.message.as_str()), ("/hostile", "hello"));
     assert_eq!(line.level, quorate_recipe_host::LogLevel::Warn);
+}
+
+#[test]
+fn a_query_that_writes_is_told_that_it_may_not() {
+    // Traps unless create-sequential answers err(read-only).
+    let writing = "(call $create_sequential (i32.const 640) (i32.const 1) (i32.const 0)
+            (i32.const 0) (i32.const 0) (i64.const 0) (i32.const 2048))
+        (if (i32.ne (i32.load8_u (i32.const 2048)) (i32.const 1)) (then unreachable))
+        (if (i32.ne (i32.load8_u (i32.const 2052)) (i32.const 7)) (then unreachable))
+        i32.const 512";
+    let (mut stage, session) = mounted(writing, "");
+    let (object, identity) = (path("/hostile/a"), Identity::named("tester"));
+    let call = RecipeCall {
+        object: &object,
+        operation: "look",
+        arguments: &[],
+        session,
+        identity: &identity,
+    };
+    let outcome = stage.machine.query(&mut stage.executor, call);
+    assert_eq!(outcome, Ok(Reply::Called(Vec::new().into())));
 }

@@ -4,13 +4,18 @@
 //! second run before it is applied, as a follower would.
 
 use quorate_machine::{
-    ConnectionOrigin, Identity, Machine, Outstanding, Prepared, Request, Stamp, Verdict,
+    ComponentStatus, ConnectionOrigin, Identity, Machine, Outstanding, Prepared, RecipeEnd,
+    RecipeExecutor, RecipeFault, RecipeRun, RecipeView, Request, Stamp, Verdict,
 };
 use quorate_recipe_host::{Catalogue, Compiler, WasmExecutor, component_digest};
 use quorate_types::limits::Limits;
-use quorate_types::{Operation, Outcome, Reply, ServerId, SessionId, ZnodePath, Zxid};
+use quorate_types::recipe::RecipeLimits;
+use quorate_types::{
+    ComponentDigest, Operation, Outcome, Reply, ServerId, SessionId, ZnodePath, Zxid,
+};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 /// One engine for all tests of a process.
 pub static COMPILER: LazyLock<Compiler> = LazyLock::new(|| Compiler::new().expect("an engine"));
@@ -25,9 +30,45 @@ pub struct Stage {
     pub verifying: bool,
     pub time_ms: u64,
     last: Zxid,
+    /// How long runs took while preparing, by operation.
+    pub run_times: BTreeMap<String, Vec<Duration>>,
     sessions: BTreeMap<SessionId, (Zxid, u64)>,
     /// Everything answered, by session and sequence number, in order.
     pub replies: BTreeMap<(SessionId, u64), Vec<Outcome>>,
+}
+
+/// Takes the time of every run, by the name of its operation.
+struct Timed<'a> {
+    executor: &'a mut WasmExecutor,
+    run_times: &'a mut BTreeMap<String, Vec<Duration>>,
+}
+
+impl RecipeExecutor for Timed<'_> {
+    fn status(&self, component: &ComponentDigest) -> ComponentStatus {
+        self.executor.status(component)
+    }
+
+    fn run(
+        &mut self,
+        component: &ComponentDigest,
+        run: RecipeRun<'_>,
+        limits: &RecipeLimits,
+        view: &mut RecipeView<'_>,
+    ) -> Result<RecipeEnd, RecipeFault> {
+        let started = Instant::now();
+        let ended = self.executor.run(component, run, limits, view);
+        let time = started.elapsed();
+        let name = match run {
+            RecipeRun::Invoke { operation, .. } => operation,
+            RecipeRun::Event { .. } => "(event)",
+            RecipeRun::Migrate { .. } => "(migrate)",
+        };
+        match self.run_times.get_mut(name) {
+            Some(times) => times.push(time),
+            None => drop(self.run_times.insert(name.to_owned(), vec![time])),
+        }
+        ended
+    }
 }
 
 pub fn path(text: &str) -> ZnodePath {
@@ -45,6 +86,7 @@ impl Stage {
             verifying: true,
             time_ms: 1_000_000,
             last: Zxid(0),
+            run_times: BTreeMap::new(),
             sessions: BTreeMap::new(),
             replies: BTreeMap::new(),
         }
@@ -143,8 +185,9 @@ impl Stage {
     fn submit(&mut self, request: Request) -> Option<Outcome> {
         let zxid = self.last.next();
         let stamp = Stamp { zxid, time_ms: self.time_ms };
+        let mut executor = Timed { executor: &mut self.executor, run_times: &mut self.run_times };
         let transaction =
-            match self.outstanding.prepare(&self.machine, &mut self.executor, stamp, request) {
+            match self.outstanding.prepare(&self.machine, &mut executor, stamp, request) {
                 Prepared::Transaction(transaction) => transaction,
                 Prepared::Answer(outcome) => return Some(outcome),
                 other => panic!("{other:?} was not expected"),
