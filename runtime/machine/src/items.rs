@@ -1,4 +1,5 @@
-//! The replicated items besides znodes: sessions, kept replies, tickets, timers, mounts, components.
+//! The replicated items besides znodes: sessions, kept replies, tickets, timers, mounts and
+//! components.
 //!
 //! Each has one layout, used for images and, hashed, for the digest. Data only.
 

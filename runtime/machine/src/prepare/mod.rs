@@ -153,14 +153,17 @@ impl Work {
                 && self.is_empty_object(&mount, &object, &path)
             {
                 // An object that was only looked at leaves no trace.
-                if matches!(&self.changes[..], [Change::CreateZnode { path: made, .. }] if *made == path)
-                {
+                if self.made_nothing_but(&path) {
                     self.rollback_all();
                 } else {
                     self.change(Change::DeleteZnode { path });
                 }
             }
         }
+    }
+
+    fn made_nothing_but(&self, path: &ZnodePath) -> bool {
+        matches!(&self.changes[..], [Change::CreateZnode { path: made, .. }] if made == path)
     }
 
     fn is_empty_object(&self, mount: &ZnodePath, object: &str, path: &ZnodePath) -> bool {
