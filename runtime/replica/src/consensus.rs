@@ -137,7 +137,7 @@ impl<E: RecipeExecutor> Replica<E> {
         self.follow_role();
         if self.raft.leader().is_some() {
             self.leader_seen_ms = self.now.monotonic_ms;
-            self.give_all_to_leader(false);
+            self.give_all_to_leader();
         }
     }
 }

@@ -131,11 +131,12 @@ impl Submissions {
         Some((attempt, &submission.request))
     }
 
-    /// What was given to anybody may be lost.
-    fn take_back_all(&mut self) {
-        self.attempts.clear();
+    /// What was given to this server may be lost.
+    fn take_back_from(&mut self, server: ServerId) {
         for submission in self.waiting.values_mut() {
-            submission.given = None;
+            if let Some(given) = submission.given.take_if(|given| given.leader == server) {
+                self.attempts.remove(&given.attempt);
+            }
         }
     }
 
@@ -176,12 +177,17 @@ impl<E: RecipeExecutor> Replica<E> {
         self.give_to_leader(id);
     }
 
-    /// Gives every submission that the present leader has not got to it, in order. `again`: the
-    /// connection to it is new, so what was given before may be lost.
-    pub(crate) fn give_all_to_leader(&mut self, again: bool) {
-        if again {
-            self.submissions.take_back_all();
+    /// The connection to a peer is new: what it was given before may be lost, whether or not it is
+    /// known to lead just now.
+    pub(crate) fn give_again(&mut self, peer: ServerId) {
+        self.submissions.take_back_from(peer);
+        if self.leader() == Some(peer) {
+            self.give_all_to_leader();
         }
+    }
+
+    /// Gives every submission that the present leader has not got to it, in order.
+    pub(crate) fn give_all_to_leader(&mut self) {
         let ids: Vec<u64> = self.submissions.waiting.keys().copied().collect();
         for id in ids {
             self.give_to_leader(id);

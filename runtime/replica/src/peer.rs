@@ -41,9 +41,7 @@ impl<E: RecipeExecutor> Replica<E> {
         self.raft.peer_connected(replica_of(peer));
         self.snapshots.forget_peer(peer);
         self.record_incarnation(peer, incarnation);
-        if self.leader() == Some(peer) {
-            self.give_all_to_leader(true);
-        }
+        self.give_again(peer);
     }
 
     /// What is known of a member's data directory: also from entries that are not applied yet, for

@@ -6,12 +6,15 @@
 use crate::lock_recipe::LockExecutor;
 use quorate_raft::Role;
 use quorate_replica::Replica;
-use std::collections::BTreeMap;
+use quorate_types::SessionId;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub struct Journal {
     leaders: BTreeMap<u64, u64>,
     digests: BTreeMap<u64, (u64, u64)>,
+    /// The sessions there are after the newest transaction that any server has applied.
+    pub sessions: BTreeSet<SessionId>,
     /// What replicas told the operator, with the server.
     pub alarms: Vec<(u64, String)>,
 }
@@ -22,6 +25,10 @@ impl Journal {
             let term = replica.raft().term().0;
             let leader = *self.leaders.entry(term).or_insert(server);
             assert_eq!(leader, server, "term {term} has two leaders");
+        }
+        if replica.applied().0 > self.newest() {
+            let sessions = replica.machine().sessions();
+            self.sessions = sessions.iter().map(|known| known.session).collect();
         }
         let (zxid, digest) = (replica.applied().0, replica.machine().digest());
         let (first, known) = *self.digests.entry(zxid).or_insert((server, digest));

@@ -370,7 +370,7 @@ impl Worker {
         let newest = knowledge.tokens.entry(object.clone()).or_insert(0);
         // A session that has ended meanwhile may hear late of what it was granted.
         let lives = world.clients[self.number].session.is_some_and(|(id, _)| id == done.session)
-            && session_lives(world, done.session);
+            && world.journal.sessions.contains(&done.session);
         assert!(token > *newest || !lives, "token {token} of {object} after {newest}");
         *newest = token.max(*newest);
         if !lives {
@@ -379,7 +379,7 @@ impl Worker {
         }
         if let Some((other, session, before)) = knowledge.holders.get(&object) {
             assert!(
-                !session_lives(world, *session),
+                !world.journal.sessions.contains(session),
                 "client {} is granted {object} with {token} while client {other} holds {before}",
                 self.number
             );
@@ -404,13 +404,6 @@ impl Worker {
 fn value_of(data: &[u8]) -> u64 {
     let text = std::str::from_utf8(data).expect("values are text");
     text.split(' ').next().and_then(|digits| digits.parse().ok()).expect("a value comes first")
-}
-
-/// Whether the most advanced server still knows the session.
-fn session_lives(world: &World, session: SessionId) -> bool {
-    let up = world.servers.keys().filter(|id| world.is_up(**id));
-    let newest = up.max_by_key(|id| world.replica(**id).applied());
-    newest.is_some_and(|id| world.replica(*id).machine().session(session).is_some())
 }
 
 /// What must be there at the end, on a level server.
