@@ -16,9 +16,10 @@ use tokio::time::timeout;
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 struct Servers {
-    cluster: TestCluster,
-    configs: BTreeMap<u64, ServerConfig>,
+    /// Before `cluster`: fields are dropped in this order, and servers write until they have ended.
     running: BTreeMap<u64, RunningServer>,
+    configs: BTreeMap<u64, ServerConfig>,
+    cluster: TestCluster,
 }
 
 impl Servers {
@@ -52,7 +53,7 @@ impl Servers {
             .into_iter()
             .map(|(id, sockets)| (id, RunningServer::start_on(&configs[&id], sockets).unwrap()));
         let running = running.collect();
-        Servers { cluster, configs, running }
+        Servers { running, configs, cluster }
     }
 
     /// The id of the server that leads and serves, once there is one.
