@@ -99,7 +99,13 @@ fn settings_that_make_no_sense_are_refused() {
 
 #[test]
 fn what_is_not_an_inherent_impl_is_refused() {
-    complains(settings(), quote!(struct Lock;), "stands on an `impl` block");
+    complains(
+        settings(),
+        quote!(
+            struct Lock;
+        ),
+        "stands on an `impl` block",
+    );
     let of_trait = quote!(
         impl Other for Lock {
             #[command]
