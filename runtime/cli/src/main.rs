@@ -30,10 +30,12 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     let output = Output::new(line.json);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(line, output)),
-        Err(error) => Err(error.into()),
+    let done = match line.command {
+        // A server makes its own threads.
+        Command::Serve { config, exit_with_input } => {
+            serve::run(&config, exit_with_input, output).map(|()| ExitCode::SUCCESS)
+        }
+        command => run_async(line.reach, command, output),
     };
     match done {
         Ok(code) => code,
@@ -44,11 +46,15 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(line: CommandLine, output: Output) -> Result<ExitCode> {
-    let reach = line.reach;
-    match line.command {
+fn run_async(reach: Reach, command: Command, output: Output) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(reach, command, output))
+}
+
+async fn run(reach: Reach, command: Command, output: Output) -> Result<ExitCode> {
+    match command {
         Command::Dev(arguments) => dev::run(&arguments, output).await?,
-        Command::Serve { config, exit_with_input } => serve::run(&config, exit_with_input)?,
+        Command::Serve { .. } => unreachable!("a server runs outside of the clients' runtime"),
         Command::Cluster(command) => cluster::run(&command, output)?,
         Command::Status { all } => status::run(&reach, all, output).await?,
         Command::Tree(command) => tree::run(&reach, command, output).await?,

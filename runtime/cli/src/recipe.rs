@@ -249,13 +249,18 @@ fn inspect_file(path: &Path, output: Output) -> Result<()> {
     let descriptor = &inspection.descriptor;
     let mut text = describe(&descriptor.name, &descriptor.version, &descriptor.doc);
     text.push_str(&operations_text(&descriptor.operations));
-    text.push_str(&format!("\n\n{} bytes, sha256 {}", inspection.bytes, inspection.digest));
+    text.push_str(&format!(
+        "\n\n{} bytes, sha256 {}",
+        inspection.component_bytes, inspection.digest
+    ));
     let value = json!({
         "name": descriptor.name,
         "version": descriptor.version,
         "doc": descriptor.doc,
         "operations": descriptor.operations,
-        "bytes": inspection.bytes,
+        "bytes": inspection.component_bytes,
+        "compiled_bytes": inspection.compiled_bytes,
+        "describe_fuel": inspection.describe_fuel,
         "digest": inspection.digest.to_string(),
         "imports": inspection.imports,
     });

@@ -1,14 +1,16 @@
 //! `quorate serve`: one server process.
 //!
-//! Comes in: a configuration file. Goes out: a log on the standard error; the process ends when the
-//! server does. Must never print a secret.
+//! Comes in: a configuration file. Goes out: a ready line, a log on the standard error; the process
+//! ends when the server does. Must never print a secret.
 
+use crate::output::Output;
 use anyhow::Result;
 use quorate_server::configuration::ServerConfig;
+use serde_json::json;
 use std::path::Path;
 use tracing_subscriber::EnvFilter;
 
-pub(crate) fn run(config: &Path, exit_with_input: bool) -> Result<()> {
+pub(crate) fn run(config: &Path, exit_with_input: bool, output: Output) -> Result<()> {
     let filter = EnvFilter::try_from_env("QUORATE_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,quinn=warn,rustls=warn"));
     tracing_subscriber::fmt()
@@ -20,8 +22,20 @@ pub(crate) fn run(config: &Path, exit_with_input: bool) -> Result<()> {
     if exit_with_input {
         std::thread::spawn(stop_at_end_of_input);
     }
-    // The server makes its own runtime and threads; this one only waits.
-    tokio::task::block_in_place(|| quorate_server::run(config))?;
+    quorate_server::run_and_tell(&config, |ready| {
+        let text = format!(
+            "ready  server {}  clients {}  peers {}  leader {}",
+            config.server, ready.native_address, ready.peer_address, ready.leader
+        );
+        let value = json!({
+            "ready": true,
+            "server": config.server.0,
+            "native_address": ready.native_address.to_string(),
+            "peer_address": ready.peer_address.to_string(),
+            "leader": ready.leader.0,
+        });
+        output.print(&text, &value);
+    })?;
     Ok(())
 }
 
