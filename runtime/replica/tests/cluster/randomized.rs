@@ -84,10 +84,10 @@ fn run(seed: u64, totals: &mut Totals) {
         world,
     };
     let until_ms = storm.world.now_ms + 4_000;
-    let calm = choices.below(200);
+    let calm = [5, 20, 80, 200][choices.below(4) as usize];
     while storm.world.now_ms < until_ms {
         storm.step(true);
-        if storm.world.choices.below(40 + calm) == 0 {
+        if storm.world.choices.below(calm) == 0 {
             storm.trouble(totals);
         }
         storm.mend();

@@ -278,7 +278,7 @@ impl Worker {
             Ok(_) => {}
             Err(refusal) if refusal.code == ErrorCode::NodeExists => {}
             Err(refusal) => {
-                assert!(refusal.code.is_transient(), "{refusal}");
+                assert!(is_passing(refusal.code), "{refusal}");
                 self.chain_made = false;
             }
         }
@@ -302,7 +302,7 @@ impl Worker {
             Ok(other) => panic!("a set is answered {other:?}"),
             Err(refusal) => {
                 let absent = refusal.code == ErrorCode::NoNode && self.chain.is_none();
-                assert!(refusal.code.is_transient() || absent, "{refusal}");
+                assert!(is_passing(refusal.code) || absent, "{refusal}");
                 if absent {
                     self.chain_made = false;
                 }
@@ -327,7 +327,7 @@ impl Worker {
                 assert_eq!(before, None, "{path} was created twice");
             }
             Ok(other) => panic!("a create is answered {other:?}"),
-            Err(refusal) => assert!(refusal.code.is_transient(), "{refusal}"),
+            Err(refusal) => assert!(is_passing(refusal.code), "{refusal}"),
         }
     }
 
@@ -342,7 +342,7 @@ impl Worker {
             }
             Err(refusal) => {
                 let absent = refusal.code == ErrorCode::NoNode && least == 0;
-                assert!(refusal.code.is_transient() || absent, "{refusal}");
+                assert!(is_passing(refusal.code) || absent, "{refusal}");
             }
         }
     }
@@ -359,7 +359,7 @@ impl Worker {
         if outcome.is_err() {
             let code = outcome.as_ref().unwrap_err().code;
             assert!(
-                code.is_transient() || code == ErrorCode::TimedOut,
+                is_passing(code) || code == ErrorCode::TimedOut,
                 "an acquire is refused: {outcome:?}"
             );
             self.lock = None;
@@ -391,7 +391,7 @@ impl Worker {
     fn take_released(&mut self, outcome: &Outcome) {
         match outcome {
             Ok(_) => self.lock = None,
-            Err(refusal) if refusal.code.is_transient() => {
+            Err(refusal) if is_passing(refusal.code) => {
                 if let Some((_, standing)) = &mut self.lock {
                     *standing = Standing::Holds;
                 }
@@ -399,6 +399,11 @@ impl Worker {
             Err(refusal) => panic!("the holder cannot release: {refusal}"),
         }
     }
+}
+
+/// Nothing was done, by no fault of the request.
+fn is_passing(code: ErrorCode) -> bool {
+    code.is_transient() || code == ErrorCode::SessionExpired
 }
 
 fn value_of(data: &[u8]) -> u64 {
