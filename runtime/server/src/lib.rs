@@ -48,13 +48,23 @@ pub struct Ready {
     pub leader: quorate_types::ServerId,
 }
 
-/// Runs a server until SIGTERM or SIGINT, then shuts it down cleanly. `on_ready` is called once, when
-/// the server first knows a leader. A second signal ends the process at once. Must not be called
-/// from a task of a runtime unless that task may block.
+/// Runs a server until SIGTERM or SIGINT, then shuts it down cleanly. A second signal ends the
+/// process at once. Must not be called from a task of a runtime unless that task may block.
 ///
 /// # Errors
 /// The server cannot start.
-pub fn run(config: &ServerConfig, on_ready: impl FnOnce(Ready)) -> Result<(), ServerError> {
+pub fn run(config: &ServerConfig) -> Result<(), ServerError> {
+    run_and_tell(config, |_| {})
+}
+
+/// As [`run`]; `on_ready` is called once, when the server first knows a leader.
+///
+/// # Errors
+/// The server cannot start.
+pub fn run_and_tell(
+    config: &ServerConfig,
+    on_ready: impl FnOnce(Ready),
+) -> Result<(), ServerError> {
     let server = RunningServer::start(config)?;
     server.runtime().block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
