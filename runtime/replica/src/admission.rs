@@ -35,9 +35,10 @@ impl<E: RecipeExecutor> Replica<E> {
             .and_then(|()| check_watches(watches, &operation, &limits))
             .and_then(|()| check_operation(&operation, &limits));
         let body = match (checked, reads) {
-            (Err(refusal), _) => {
-                SlotBody::Answered { zxid: quorate_types::Zxid(self.applied.0), outcome: Err(refusal) }
-            }
+            (Err(refusal), _) => SlotBody::Answered {
+                zxid: quorate_types::Zxid(self.applied.0),
+                outcome: Err(refusal),
+            },
             (Ok(()), true) => {
                 let from = (!needs_barrier(level, &operation)).then_some(Index(0));
                 SlotBody::Read { operation: operation.clone(), from }
@@ -121,8 +122,7 @@ fn check_watches(held: usize, operation: &Operation, limits: &Limits) -> Result<
     if !wants || held < to_usize(limits.connection_watches_max) {
         return Ok(());
     }
-    let text =
-        alloc::format!("a connection has at most {} watches", limits.connection_watches_max);
+    let text = alloc::format!("a connection has at most {} watches", limits.connection_watches_max);
     Err(Refusal::new(ErrorCode::Overloaded, text))
 }
 

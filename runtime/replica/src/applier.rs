@@ -135,9 +135,10 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// What is wrong, for the status.
     pub(crate) fn alarm_texts(&self) -> Vec<String> {
-        let suspended = self.machine.suspended_mounts().into_iter().map(|(mount, reason)| {
-            format!("the recipe mounted at {mount} is suspended: {reason}")
-        });
+        let suspended =
+            self.machine.suspended_mounts().into_iter().map(|(mount, reason)| {
+                format!("the recipe mounted at {mount} is suspended: {reason}")
+            });
         self.alarms.values().cloned().chain(suspended).collect()
     }
 }

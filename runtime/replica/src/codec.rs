@@ -13,9 +13,7 @@ use quorate_raft::{
     Append, AppendOutcome, AppendReply, Entry, EntryKind, Heartbeat, HeartbeatReply, Index,
     Message, PreVote, PreVoteReply, ReadIndex, ReadIndexReply, Term, TimeoutNow, Vote, VoteReply,
 };
-use quorate_types::{
-    LayoutError, LayoutReader, LayoutWriter, ServerId, SessionId, Zxid,
-};
+use quorate_types::{LayoutError, LayoutReader, LayoutWriter, ServerId, SessionId, Zxid};
 use quorate_wire::{operation_from_bytes, operation_to_bytes};
 
 /// The bytes of a consensus message.
@@ -447,12 +445,7 @@ mod tests {
                 timeout_ms: 4_000,
                 identity: identity.clone(),
             },
-            Request::AttachSession {
-                origin,
-                session: SessionId(5),
-                password: [8; 16],
-                identity,
-            },
+            Request::AttachSession { origin, session: SessionId(5), password: [8; 16], identity },
         ]
     }
 

@@ -74,12 +74,8 @@ impl<E: RecipeExecutor> Replica<E> {
         identity: Identity,
         entropy: [u8; 16],
     ) {
-        let opened = Connection {
-            identity,
-            entropy,
-            state: ConnectionState::Opened,
-            line: VecDeque::new(),
-        };
+        let opened =
+            Connection { identity, entropy, state: ConnectionState::Opened, line: VecDeque::new() };
         let before = self.connections.insert(connection, opened);
         assert!(before.is_none(), "connection {connection} was opened twice");
         let full = self.connections.len() > to_usize(self.settings.limits.connections_max);

@@ -83,10 +83,8 @@ impl<E: RecipeExecutor> Replica<E> {
                     self.on_granted_again(connection, grant.session);
                     return;
                 };
-                known.state = ConnectionState::Established {
-                    session: grant.session,
-                    epoch: grant.epoch,
-                };
+                known.state =
+                    ConnectionState::Established { session: grant.session, epoch: grant.epoch };
                 self.sessions_here.insert(grant.session, connection);
                 self.touched.insert(grant.session);
                 let frame = ServerFrame::Connected {
@@ -158,9 +156,7 @@ impl<E: RecipeExecutor> Replica<E> {
         let Slot { sequence, body } = slot;
         let (zxid, outcome) = match body {
             SlotBody::Answered { zxid, outcome } => (zxid, outcome),
-            SlotBody::Read { operation, .. } => {
-                (self.applied(), self.read(connection, &operation))
-            }
+            SlotBody::Read { operation, .. } => (self.applied(), self.read(connection, &operation)),
             SlotBody::Submitted => unreachable!("only answered slots and reads are sent"),
         };
         self.send_client(connection, ServerFrame::Reply { sequence, zxid, outcome });

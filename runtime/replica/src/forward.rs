@@ -40,11 +40,7 @@ impl Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiter {
     /// A request of a session's connection.
-    Slot {
-        connection: u64,
-        session: SessionId,
-        sequence: u64,
-    },
+    Slot { connection: u64, session: SessionId, sequence: u64 },
     /// A connection that opens or resumes a session.
     Connecting { connection: u64 },
 }

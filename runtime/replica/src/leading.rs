@@ -24,10 +24,7 @@ impl LeaderTime {
     /// Begins at `wall_ms`, or at the last stamp of the log if that is later. From then on only
     /// the monotonic clock counts: a jump of the wall clock moves no deadline.
     pub(crate) fn begin(last_stamp_ms: u64, now: Now) -> LeaderTime {
-        LeaderTime {
-            base_ms: last_stamp_ms.max(now.wall_ms),
-            base_monotonic_ms: now.monotonic_ms,
-        }
+        LeaderTime { base_ms: last_stamp_ms.max(now.wall_ms), base_monotonic_ms: now.monotonic_ms }
     }
 
     /// The stamp for an entry made now.

@@ -90,10 +90,8 @@ impl<E: RecipeExecutor> Replica<E> {
     /// sent.
     pub fn handle(&mut self, now: Now, input: Input) {
         let stalled_ms = now.monotonic_ms.saturating_sub(self.now.monotonic_ms);
-        self.now = Now {
-            monotonic_ms: now.monotonic_ms.max(self.now.monotonic_ms),
-            wall_ms: now.wall_ms,
-        };
+        self.now =
+            Now { monotonic_ms: now.monotonic_ms.max(self.now.monotonic_ms), wall_ms: now.wall_ms };
         if stalled_ms > self.settings.election_timeout_ms_min {
             self.on_own_stall();
         }

@@ -161,8 +161,7 @@ impl<E: RecipeExecutor> Replica<E> {
         }
         self.touches_sent_ms = now_ms;
         let Some(leader) = self.leader() else { return true };
-        let reached =
-            leader == self.settings.identity.server || self.peers.contains_key(&leader);
+        let reached = leader == self.settings.identity.server || self.peers.contains_key(&leader);
         if !reached {
             return true;
         }

@@ -206,11 +206,8 @@ impl<E: RecipeExecutor> Replica<E> {
     /// Puts on record which data directory each member runs on, so that an emptied disk under an
     /// old id is noticed.
     pub(crate) fn record_incarnations(&mut self) {
-        let mut seen: alloc::vec::Vec<_> = self
-            .peers
-            .iter()
-            .map(|(server, peer)| (*server, peer.incarnation))
-            .collect();
+        let mut seen: alloc::vec::Vec<_> =
+            self.peers.iter().map(|(server, peer)| (*server, peer.incarnation)).collect();
         seen.push((self.settings.identity.server, self.settings.identity.incarnation));
         for (server, incarnation) in seen {
             self.record_incarnation(server, incarnation);
@@ -218,11 +215,7 @@ impl<E: RecipeExecutor> Replica<E> {
     }
 
     /// As [`Replica::record_incarnations`], of one member.
-    pub(crate) fn record_incarnation(
-        &mut self,
-        server: ServerId,
-        incarnation: Incarnation,
-    ) {
+    pub(crate) fn record_incarnation(&mut self, server: ServerId, incarnation: Incarnation) {
         let ready = self.leading.as_ref().is_some_and(|leading| leading.ready);
         if ready && self.machine.member(server).is_none() {
             let request = Request::RecordMember { server, incarnation };

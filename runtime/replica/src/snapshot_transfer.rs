@@ -94,7 +94,8 @@ impl Snapshots {
 impl<E: RecipeExecutor> Replica<E> {
     /// Begins a snapshot once enough was applied since the last.
     pub(crate) fn take_snapshot_if_due(&mut self) {
-        let due = self.snapshots.applied_bytes >= u64::from(self.settings.limits.snapshot_log_bytes);
+        let due =
+            self.snapshots.applied_bytes >= u64::from(self.settings.limits.snapshot_log_bytes);
         let free = self.snapshots.saving.is_none() && self.snapshots.installing.is_none();
         if !(due && free) {
             return;

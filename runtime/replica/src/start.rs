@@ -135,8 +135,7 @@ fn first_membership(settings: &Settings) -> Membership {
 
 fn create(settings: &Settings) -> Ground {
     let membership = first_membership(settings);
-    let (log, operations) =
-        Log::create(log_settings(settings), settings.identity, &membership);
+    let (log, operations) = Log::create(log_settings(settings), settings.identity, &membership);
     let snapshot = SnapshotMark { index: Index(0), term: Term(0), membership };
     let start = Start {
         hard_state: HardState::default(),

@@ -64,7 +64,8 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// The catalogue, with what is compiled on this server.
     pub(crate) fn list_recipes(&self) -> Outcome {
-        let outcome = self.machine.read(&Identity::named("this server"), &Operation::ListRecipes)?;
+        let outcome =
+            self.machine.read(&Identity::named("this server"), &Operation::ListRecipes)?;
         let Reply::Recipes(mut recipes) = outcome else { return Ok(outcome) };
         for recipe in &mut recipes {
             let status = self.executor.status(&recipe.digest);

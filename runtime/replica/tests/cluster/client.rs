@@ -32,7 +32,6 @@ pub struct Done {
     pub operation: Operation,
     /// `None`: the session ended first; what became of the request is not known.
     pub outcome: Option<Outcome>,
-    pub zxid: Zxid,
 }
 
 /// What the client wants of the world around it.
@@ -157,7 +156,6 @@ impl Client {
     }
 
     fn say(&mut self, now_ms: u64, connection: u64, frame: ClientFrame) {
-        if std::env::var("QT").is_ok() { eprintln!("{now_ms} {} says {connection} {frame:?}", self.name); }
         self.said_ms = now_ms;
         self.wishes.push(Wish::Send { connection, frame });
     }
@@ -178,7 +176,6 @@ impl Client {
     }
 
     pub fn hear(&mut self, now_ms: u64, frame: ServerFrame) {
-        if std::env::var("QT").is_ok() { eprintln!("{now_ms} {} hears {frame:?}", self.name); }
         self.heard_ms = now_ms;
         match frame {
             ServerFrame::Connected { session, password, timeout_ms, resumed, zxid, .. } => {
@@ -274,7 +271,7 @@ impl Client {
         let Pending { operation, .. } = self.pending.remove(&sequence).expect("it was there");
         self.replied.insert(sequence);
         let session = self.session_id();
-        self.done.push_back(Done { session, sequence, operation, outcome: Some(outcome), zxid });
+        self.done.push_back(Done { session, sequence, operation, outcome: Some(outcome) });
     }
 
     /// The session has ended: what was not answered is not known.
@@ -282,8 +279,8 @@ impl Client {
         let Some((session, _)) = self.session.take() else { return };
         self.sessions_lost += 1;
         for (sequence, pending) in std::mem::take(&mut self.pending) {
-            let (operation, zxid) = (pending.operation, Zxid(0));
-            self.done.push_back(Done { session, sequence, operation, outcome: None, zxid });
+            let operation = pending.operation;
+            self.done.push_back(Done { session, sequence, operation, outcome: None });
         }
         self.next_sequence = 1;
         self.replied.clear();

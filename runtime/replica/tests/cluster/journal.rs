@@ -32,10 +32,7 @@ impl Journal {
         }
         let (zxid, digest) = (replica.applied().0, replica.machine().digest());
         let (first, known) = *self.digests.entry(zxid).or_insert((server, digest));
-        assert_eq!(
-            known, digest,
-            "servers {first} and {server} differ at zxid {zxid}"
-        );
+        assert_eq!(known, digest, "servers {first} and {server} differ at zxid {zxid}");
         assert_eq!(replica.machine().applied().0, zxid, "applied here and in the machine");
     }
 

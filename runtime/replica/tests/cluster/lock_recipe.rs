@@ -155,10 +155,10 @@ fn handle(view: &mut RecipeView<'_>, object: &str, event: RecipeEvent<'_>) -> Ru
                 pass_on(view, object)?;
             }
         }
-        RecipeEvent::TicketExpired { ticket, .. } | RecipeEvent::TicketCancelled { ticket, .. } => {
-            if view.exists(&waiter(object, ticket)) {
-                view.delete(&waiter(object, ticket), None).map_err(trapped)?;
-            }
+        RecipeEvent::TicketExpired { ticket, .. } | RecipeEvent::TicketCancelled { ticket, .. }
+            if view.exists(&waiter(object, ticket)) =>
+        {
+            view.delete(&waiter(object, ticket), None).map_err(trapped)?;
         }
         _ => {}
     }

@@ -29,9 +29,8 @@ struct Totals {
 
 fn seeds() -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("QUORATE_SEEDS") else { return SEEDS };
-    let bounds = text.split_once("..").and_then(|(first, end)| {
-        Some(first.parse().ok()?..end.parse().ok()?)
-    });
+    let bounds =
+        text.split_once("..").and_then(|(first, end)| Some(first.parse().ok()?..end.parse().ok()?));
     bounds.unwrap_or_else(|| panic!("QUORATE_SEEDS is first..end, not {text}"))
 }
 
@@ -68,6 +67,7 @@ fn run(seed: u64, totals: &mut Totals) {
         disk: [1, 4, 12][choices.below(3) as usize],
         snapshot: [2, 30][choices.below(2) as usize],
         client: 3,
+        hiccups: choices.one_in(2),
     };
     let clients = 2 + choices.below(4) as usize;
     for _ in 0..clients {
@@ -224,9 +224,10 @@ impl Storm {
     fn is_at_rest(&self) -> bool {
         let idle = self.workers.iter().all(|worker| worker.is_idle(&self.world));
         let settled = self.world.clients.iter().all(|client| client.is_established());
-        let leaders = self.world.servers.keys().filter(|id| {
-            self.world.is_up(**id) && self.world.replica(**id).is_serving_leader()
-        });
+        let leaders =
+            self.world.servers.keys().filter(|id| {
+                self.world.is_up(**id) && self.world.replica(**id).is_serving_leader()
+            });
         idle && settled && leaders.count() == 1
     }
 

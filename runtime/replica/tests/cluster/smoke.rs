@@ -23,7 +23,10 @@ fn clients_of_any_server_read_and_write_the_same_tree() {
         let created = world.ask(number, persistent(path, "one"));
         assert!(matches!(created, Ok(Reply::Created(..))), "{created:?}");
         assert_eq!(code(&world.ask(number, persistent(path, ""))), Some(ErrorCode::NodeExists));
-        assert_eq!(code(&world.ask(number, set(path, "two", Some(7)))), Some(ErrorCode::BadVersion));
+        assert_eq!(
+            code(&world.ask(number, set(path, "two", Some(7)))),
+            Some(ErrorCode::BadVersion)
+        );
         let Ok(Reply::Stat(stat)) = world.ask(number, set(path, "two", Some(0))) else { panic!() };
         assert_eq!(stat.version, 1);
     }
@@ -68,9 +71,7 @@ fn a_lock_passes_on_by_release_and_by_the_end_of_a_session() {
     let waiting = world.request(third, call("/locks/a", "acquire"));
     world.run_until("the call is parked", |world| world.clients[third].pending[&waiting].parked);
     let last = world.request(at_follower, call("/locks/a", "acquire"));
-    world.run_until("the call is parked", |world| {
-        world.clients[at_follower].pending[&last].parked
-    });
+    world.run_until("the call is parked", |world| world.clients[at_follower].pending[&last].parked);
     assert!(world.ask(at_leader, call("/locks/a", "release")).is_ok());
     let second = token(&world.answer(third, waiting));
     assert!(second > first);

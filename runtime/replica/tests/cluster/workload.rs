@@ -425,7 +425,10 @@ pub fn check_end(world: &World, knowledge: &Knowledge, workers: &[Worker], serve
     for worker in workers {
         let Some((version, value)) = worker.chain else { continue };
         let (data, stat) = read(&Worker::chain_path(worker.number));
-        assert!(value_of(&data) >= value && stat.version >= version, "an acknowledged write is gone");
+        assert!(
+            value_of(&data) >= value && stat.version >= version,
+            "an acknowledged write is gone"
+        );
         let asked = worker.next_value - 1;
         assert!(stat.version as u64 <= asked, "{} changes by {asked} writes", stat.version);
     }

@@ -27,7 +27,7 @@ enum Event {
     PeerBytes { from: u64, to: u64, generation: u64, bytes: Vec<u8> },
     Dial { between: (u64, u64) },
     Disk { server: u64, run: u64 },
-    SaveSnapshot { server: u64, run: u64, mark: SnapshotMark, machine: Machine },
+    SaveSnapshot { server: u64, run: u64, snapshot: Box<(SnapshotMark, Machine)> },
     LoadSnapshot { server: u64, run: u64, file: String, index: u64 },
     Compile { server: u64, run: u64, digest: ComponentDigest },
     Resume { server: u64, run: u64 },
@@ -71,6 +71,8 @@ pub struct Delays {
     pub disk: u64,
     pub snapshot: u64,
     pub client: u64,
+    /// Now and then a frame between servers takes very long.
+    pub hiccups: bool,
 }
 
 pub struct World {
@@ -106,7 +108,7 @@ impl World {
         let mut world = World {
             now_ms: 1_000,
             choices: Choices(seed),
-            delays: Delays { link: 3, disk: 3, snapshot: 20, client: 2 },
+            delays: Delays { link: 3, disk: 3, snapshot: 20, client: 2, hiccups: false },
             limits,
             servers: (1..=servers).map(|id| (id, Server::new(id))).collect(),
             clients: Vec::new(),
@@ -177,7 +179,8 @@ impl World {
             }
             Event::Dial { between } => self.on_dial(between),
             Event::Disk { server, run } => self.on_disk(server, run),
-            Event::SaveSnapshot { server, run, mark, machine } => {
+            Event::SaveSnapshot { server, run, snapshot } => {
+                let (mark, machine) = *snapshot;
                 self.on_save_snapshot((server, run), &mark, &machine);
             }
             Event::LoadSnapshot { server, run, file, index } => {
@@ -328,7 +331,8 @@ impl World {
                 }
             }
             Action::SaveSnapshot { mark, machine } => {
-                let event = Event::SaveSnapshot { server: id, run, mark, machine };
+                let event =
+                    Event::SaveSnapshot { server: id, run, snapshot: Box::new((mark, machine)) };
                 self.after(self.delays.snapshot, event);
             }
             Action::LoadSnapshot { file, index } => {
@@ -437,7 +441,11 @@ impl World {
     }
 
     fn send_to_peer(&mut self, from: u64, to: u64, frame: &PeerFrame) {
-        let delay_ms = 1 + self.choices.below(self.delays.link);
+        let mut delay_ms = 1 + self.choices.below(self.delays.link);
+        if self.delays.hiccups && self.choices.one_in(400) {
+            // Everything behind it on its lane waits too.
+            delay_ms += self.choices.below(600);
+        }
         let arrives_ms = self.now_ms + delay_ms;
         let Some(link) = self.links.get_mut(&ordered(from, to)) else { return };
         if !link.up {
@@ -591,7 +599,8 @@ impl World {
             match what {
                 Carried::Bytes(bytes) => {
                     client.buffer.push(&bytes);
-                    let frame = client.buffer.next_server(u32::MAX).expect("servers speak properly");
+                    let frame =
+                        client.buffer.next_server(u32::MAX).expect("servers speak properly");
                     client.hear(now_ms, frame.expect("a whole frame"));
                 }
                 Carried::Closed => {
@@ -616,12 +625,9 @@ impl World {
         let pause_ms = self.choices.below(30);
         self.clients[number].lose_connection(now_ms, pause_ms);
         self.clients[number].wishes.clear();
-        match after_ms {
-            Some(after_ms) => {
-                self.at(now_ms + after_ms, Event::ToServer { connection, what: Carried::Closed });
-            }
-            // What is on its way still arrives: the connection is only half dead.
-            None => {}
+        // Without it what is on its way still arrives: the connection is only half dead.
+        if let Some(after_ms) = after_ms {
+            self.at(now_ms + after_ms, Event::ToServer { connection, what: Carried::Closed });
         }
     }
 
