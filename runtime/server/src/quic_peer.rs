@@ -262,7 +262,12 @@ impl PeerDoor {
         let mut backoff = BACKOFF_MIN;
         let mut reported = String::new();
         while !*stopping.borrow() {
-            let reason = match timeout(transport::HANDSHAKE_DEADLINE, self.dial(target)).await {
+            let dialing = timeout(transport::HANDSHAKE_DEADLINE, self.dial(target));
+            let dialed = tokio::select! {
+                dialed = dialing => dialed,
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            };
+            let reason = match dialed {
                 Ok(Ok(connection)) => {
                     reported.clear();
                     let since = Instant::now();

@@ -15,7 +15,7 @@ use crate::quic_native::NativeDoor;
 use crate::quic_peer::{PeerDoor, PeerSettings};
 use crate::replica_thread::{self, Clock, Performers, Standing};
 use crate::tls::{TlsError, TlsMaterial};
-use crate::transport::{CloseCode, FLUSH_DEADLINE};
+use crate::transport::{CLOSE_DEADLINE, CloseCode, FLUSH_DEADLINE};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime, VarInt};
 use quorate_recipe_host::{Catalogue, WasmExecutor};
 use quorate_replica::{Input, MemberAddress, Replica, Settings, StartError, Verify};
@@ -265,7 +265,7 @@ impl RunningServer {
         for endpoint in &self.endpoints {
             let code = VarInt::from_u32(CloseCode::ShuttingDown as u32);
             endpoint.close(code, b"the server is shutting down");
-            let _ = tokio::time::timeout(FLUSH_DEADLINE, endpoint.wait_idle()).await;
+            let _ = tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await;
         }
     }
 }

@@ -18,6 +18,10 @@ pub(crate) const HANDSHAKES_UNPROVEN_MAX: usize = 64;
 /// How long a connection that is being closed may take to bring its last frames across.
 pub(crate) const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 
+/// How long the last packets of closed connections may take to leave this process. Waiting for the
+/// other sides as well would take seconds where one of them is gone.
+pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_millis(200);
+
 /// Silence after which a client's connection is given up. Sessions have their own timeouts; this
 /// frees what is left of clients that vanished.
 const NATIVE_IDLE_MS: u32 = 60_000;

@@ -216,3 +216,25 @@ async fn the_dialing_side_checks_whom_it_reached() {
     assert!(reason.contains("server 1 was expected"), "{reason}");
     assert!(reason.contains("not server 2"), "{reason}");
 }
+
+#[tokio::test]
+async fn a_door_that_stops_does_not_wait_for_a_peer_that_does_not_answer() {
+    let cluster = TestCluster::new("orders");
+    // A bound socket that nobody reads: a dial there ends only at its deadline.
+    let silent = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let tls = cluster.server(2);
+    let peers = settings(2, &[(1, silent.local_addr().unwrap().to_string())]);
+    let door = PeerDoor::new(peers, Arc::new(Inbox::new()), Arc::new(AtomicU64::new(0)));
+    let (stopping, stopped) = watch::channel(false);
+    let endpoint = loopback(tls.peer_door().unwrap());
+    let served = Arc::new(door).serve(endpoint, tls.peer_dialer().unwrap(), stopped);
+    let served = tokio::spawn(served);
+    // The first packet shows that the dial is under way.
+    tokio::task::spawn_blocking(move || silent.recv(&mut [0; 2_000]).map(|_| silent))
+        .await
+        .unwrap()
+        .unwrap();
+    stopping.send_replace(true);
+    let ended = timeout(transport::FLUSH_DEADLINE / 2, served).await;
+    assert!(ended.is_ok(), "the door waits for the dial");
+}
