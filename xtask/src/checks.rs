@@ -63,7 +63,7 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 /// Runs cargo; `last` goes after `--`.
-fn cargo(arguments: &[&str], last: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn cargo(arguments: &[&str], last: &[&str]) -> anyhow::Result<()> {
     let mut command = command(arguments);
     if !last.is_empty() {
         command.arg("--").args(last);

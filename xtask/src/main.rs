@@ -33,6 +33,8 @@ enum XtaskCommand {
         /// Only these: folder names under plugins/, or paths of other crates; all of plugins/ if none.
         names: Vec<String>,
     },
+    /// Build the standard recipes and the binary that carries them. Example: cargo xtask build
+    Build,
     /// Build the recipes, then run every test. Example: cargo xtask test -- raft
     Test {
         /// Passed on to the test runner.
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
     let done = match command_line.command {
         XtaskCommand::WasmToolchain { action } => wasm_toolchain::run(action),
         XtaskCommand::Recipes { names } => recipes::run(&names),
+        XtaskCommand::Build => recipes::run(&[])
+            .and_then(|()| checks::cargo(&["build", "--package", "quorate"], &[])),
         XtaskCommand::Test { arguments } => checks::test(&arguments),
         XtaskCommand::Lint => checks::lint(),
         XtaskCommand::Ci => checks::lint().and_then(|()| checks::test(&[])),
@@ -71,6 +75,12 @@ fn workspace_folder() -> PathBuf {
     let own_folder = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     own_folder.parent().map_or(own_folder.clone(), PathBuf::from)
+}
+
+/// Where cargo puts what it builds.
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace_folder().join("target"), PathBuf::from)
 }
 
 fn say(message: &str) {

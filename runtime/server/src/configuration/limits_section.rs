@@ -1,8 +1,8 @@
 //! The rows of the table of limits that a user may set, each with the range it may have.
 //!
 //! Comes in: the `[limits]` section. Goes out: limits. Invariant: any combination that passes here
-//! keeps the relations that `quorate_types::limits` asserts of its own values. Limits that frames,
-//! segments and messages are laid out by are not here: they are the same on every server.
+//! keeps the relations that `quorate_types::limits` asserts of its own values. Limits that frames
+//! and messages are laid out by are not here: they are the same on every server.
 
 use super::ConfigurationError;
 use super::section::Section;
@@ -39,6 +39,7 @@ configurable! {
     mount_faults_max: 1 ..= 1_000_000;
     log_bytes_behind_snapshot: 65_536 ..= 1_073_741_824;
     snapshot_log_bytes: 1_048_576 ..= 1_073_741_824;
+    log_segment_bytes: 65_536 ..= 1_073_741_824;
 }
 
 /// Reads the section over `limits`.
