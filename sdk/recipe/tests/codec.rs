@@ -227,6 +227,18 @@ fn a_field_not_known_is_passed_over_whatever_it_holds() {
 }
 
 #[test]
+fn an_error_names_the_fields_that_lead_to_it() {
+    #[derive(Debug, Deserialize)]
+    struct Outer {
+        #[serde(rename = "inner")]
+        _inner: BTreeMap<String, u64>,
+    }
+    let given = BTreeMap::from([("inner", BTreeMap::from([("a", "text")]))]);
+    let error = decode::<Outer>(&serde_cbor::to_vec(&given).unwrap()).unwrap_err().to_string();
+    assert_eq!(error, "inner: a: invalid type: text, expected u64");
+}
+
+#[test]
 fn items_without_a_count_are_read() {
     assert_eq!(decode::<Vec<u8>>(&[0x9f, 1, 2, 0xff]).unwrap(), [1, 2]);
     assert_eq!(decode::<String>(&[0x7f, 0x61, b'a', 0x61, b'b', 0xff]).unwrap(), "ab");

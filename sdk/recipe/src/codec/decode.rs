@@ -209,7 +209,7 @@ impl<'de> Decoder<'de> {
     ) -> Result<V::Value, DecodeError> {
         self.depth_left = self.depth_left.checked_sub(1).ok_or_else(too_deep)?;
         let left = if head.is_uncounted() { None } else { Some(head.argument) };
-        let mut items = Items { decoder: self, left };
+        let mut items = Items { decoder: self, left, key_at: 0 };
         let value = if head.major == major::ARRAY {
             visitor.visit_seq(&mut items)?
         } else {
@@ -218,6 +218,18 @@ impl<'de> Decoder<'de> {
         items.end()?;
         self.depth_left += 1;
         Ok(value)
+    }
+
+    /// The error of a value, led by the key before it, so that people see which field is meant.
+    #[cold]
+    fn under_key(&mut self, key_at: usize, error: DecodeError) -> DecodeError {
+        let failed_at = core::mem::replace(&mut self.position, key_at);
+        let key = self.head().and_then(|head| self.counted_text(head));
+        self.position = failed_at;
+        match key {
+            Ok(key) => DecodeError(format!("{key}: {}", error.0)),
+            Err(_) => error,
+        }
     }
 
     /// Passes over an item. Depth is counted, so recursion is bounded.
@@ -237,7 +249,7 @@ impl<'de> Decoder<'de> {
         self.depth_left = self.depth_left.checked_sub(1).ok_or_else(too_deep)?;
         let items_per_entry = u64::from(head.major == major::MAP) + 1;
         let left = if head.is_uncounted() { None } else { Some(head.argument) };
-        let mut items = Items { decoder: self, left };
+        let mut items = Items { decoder: self, left, key_at: 0 };
         while items.next()? {
             for _ in 0..items_per_entry {
                 items.decoder.skip()?;
@@ -466,6 +478,8 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
 struct Items<'a, 'de> {
     decoder: &'a mut Decoder<'de>,
     left: Option<u64>,
+    /// Where the newest key of a map begins.
+    key_at: usize,
 }
 
 impl Items<'_, '_> {
@@ -527,6 +541,7 @@ impl<'de> de::MapAccess<'de> for &mut Items<'_, 'de> {
         if !self.next()? {
             return Ok(None);
         }
+        self.key_at = self.decoder.position;
         seed.deserialize(&mut *self.decoder).map(Some)
     }
 
@@ -534,7 +549,8 @@ impl<'de> de::MapAccess<'de> for &mut Items<'_, 'de> {
         &mut self,
         seed: V,
     ) -> Result<V::Value, DecodeError> {
-        seed.deserialize(&mut *self.decoder)
+        let key_at = self.key_at;
+        seed.deserialize(&mut *self.decoder).map_err(|error| self.decoder.under_key(key_at, error))
     }
 
     fn size_hint(&self) -> Option<usize> {
