@@ -74,7 +74,9 @@ impl Tour {
         let first = self.wait_for_holder()?;
         self.show(&format!("the first client holds {LOCK} under fencing token {first}"));
         let waiter = self.spawn_lock(&["true"])?;
-        self.wait_until("the second client waits", |status| number(status, "tickets").ok() == Some(1))?;
+        self.wait_until("the second client waits", |status| {
+            number(status, "tickets").ok() == Some(1)
+        })?;
         self.show("the second client waits in line: its call is parked in the replicated state");
 
         self.title("Kill the leader with SIGKILL");
@@ -98,7 +100,9 @@ impl Tour {
         ensure!(holder.wait()?.success(), "the first client failed");
         let second = self.finish_lock(waiter)?;
         ensure!(second > first, "the second token {second} is not above the first, {first}");
-        self.show(&format!("the second client got the lock under fencing token {second} > {first}"));
+        self.show(&format!(
+            "the second client got the lock under fencing token {second} > {first}"
+        ));
 
         self.title("Every server that is left holds the same state");
         self.compare_digests()?;
@@ -198,7 +202,8 @@ impl Tour {
         while Instant::now() < limit {
             let all = self.quorate(&["status", "--all"])?;
             let servers = all["servers"].as_array().context("servers")?;
-            let seen: Vec<&Value> = servers.iter().filter(|one| one["digest"].is_string()).collect();
+            let seen: Vec<&Value> =
+                servers.iter().filter(|one| one["digest"].is_string()).collect();
             let equal = seen.windows(2).all(|pair| {
                 pair[0]["digest"] == pair[1]["digest"] || pair[0]["applied"] != pair[1]["applied"]
             });
@@ -251,7 +256,8 @@ impl Tour {
 }
 
 fn kill(servers: &[Server], id: u64) -> Result<()> {
-    let server = servers.iter().find(|server| server.id == id).context("the leader is one of them")?;
+    let server =
+        servers.iter().find(|server| server.id == id).context("the leader is one of them")?;
     say(&format!("kill -9 {}", server.pid));
     let status = Command::new("kill").args(["-9", &server.pid.to_string()]).status()?;
     ensure!(status.success(), "cannot kill process {}", server.pid);

@@ -54,8 +54,9 @@ fn main() -> ExitCode {
     let done = match command_line.command {
         XtaskCommand::WasmToolchain { action } => wasm_toolchain::run(action),
         XtaskCommand::Recipes { names } => recipes::run(&names),
-        XtaskCommand::Build => recipes::run(&[])
-            .and_then(|()| checks::cargo(&["build", "--package", "quorate"], &[])),
+        XtaskCommand::Build => {
+            recipes::run(&[]).and_then(|()| checks::cargo(&["build", "--package", "quorate"], &[]))
+        }
         XtaskCommand::Test { arguments } => checks::test(&arguments),
         XtaskCommand::Lint => checks::lint(),
         XtaskCommand::Ci => checks::lint().and_then(|()| checks::test(&[])),

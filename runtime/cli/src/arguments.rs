@@ -25,7 +25,13 @@ pub(crate) struct Reach {
     #[arg(long, global = true, env = "QUORATE_PROFILE", value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
     /// Servers as host:port, separated by commas.
-    #[arg(long, global = true, env = "QUORATE_ENDPOINTS", value_delimiter = ',', value_name = "LIST")]
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_ENDPOINTS",
+        value_delimiter = ',',
+        value_name = "LIST"
+    )]
     pub(crate) endpoints: Vec<String>,
     /// Certificate of the cluster's authority (PEM).
     #[arg(long, global = true, env = "QUORATE_CA", value_name = "FILE")]

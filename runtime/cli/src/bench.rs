@@ -101,9 +101,7 @@ async fn lock_until(
     Ok(times)
 }
 
-async fn gather(
-    mut workers: JoinSet<Result<Vec<Duration>, ClientError>>,
-) -> Result<Vec<Duration>> {
+async fn gather(mut workers: JoinSet<Result<Vec<Duration>, ClientError>>) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     while let Some(worker) = workers.join_next().await {
         times.append(&mut worker.context("a worker of the load broke")??);
@@ -112,13 +110,7 @@ async fn gather(
     Ok(times)
 }
 
-fn report(
-    name: &str,
-    outstanding: u32,
-    times: Vec<Duration>,
-    elapsed: Duration,
-    output: Output,
-) {
+fn report(name: &str, outstanding: u32, times: Vec<Duration>, elapsed: Duration, output: Output) {
     let at = |share: f64| -> f64 {
         let position = (times.len() as f64 * share) as usize;
         times.get(position.min(times.len().saturating_sub(1))).map_or(0.0, Duration::as_secs_f64)

@@ -67,8 +67,7 @@ fn create(
     }
     let servers = servers.iter().map(|text| new_server(text, data_dir)).collect::<Result<_>>()?;
     let verify = VerifyMode::Sample;
-    let cluster =
-        NewCluster { name: name.to_owned(), servers, verify, limits: Limits::PRODUCTION };
+    let cluster = NewCluster { name: name.to_owned(), servers, verify, limits: Limits::PRODUCTION };
     let written = cluster.write(out)?;
     let text = format!(
         "wrote {}\n  server-1 …    copy each to its server, then: quorate serve --config quorate.toml\n  \
@@ -134,7 +133,8 @@ impl NewCluster {
         let clients = out.join("client");
         std::fs::create_dir_all(&clients).with_context(|| clients.display().to_string())?;
         let ca = clients.join(AUTHORITY_FILE);
-        std::fs::write(&ca, authority.certificate_pem()).with_context(|| ca.display().to_string())?;
+        std::fs::write(&ca, authority.certificate_pem())
+            .with_context(|| ca.display().to_string())?;
         let (certificate, key) = authority.issue_client("admin")?.save(&clients, "admin")?;
         let profile_path = out.join("profile.toml");
         let relative = |path: &Path| path.strip_prefix(out).unwrap_or(path).to_path_buf();
@@ -161,7 +161,8 @@ impl NewCluster {
         let new = &self.servers[server - 1];
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let ca = folder.join(AUTHORITY_FILE);
-        std::fs::write(&ca, authority.certificate_pem()).with_context(|| ca.display().to_string())?;
+        std::fs::write(&ca, authority.certificate_pem())
+            .with_context(|| ca.display().to_string())?;
         authority.issue_server(id, std::slice::from_ref(&new.host))?.save(folder, "server")?;
         let config = ServerConfig {
             server: id,
@@ -212,7 +213,8 @@ mod tests {
     fn a_new_cluster_is_read_back_by_each_of_its_servers() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("cluster");
-        let servers = ["10.0.0.1", "db2:7000"].map(|text| new_server(text, Path::new("/d")).unwrap());
+        let servers =
+            ["10.0.0.1", "db2:7000"].map(|text| new_server(text, Path::new("/d")).unwrap());
         let cluster = NewCluster {
             name: "test".to_owned(),
             servers: servers.to_vec(),

@@ -82,8 +82,12 @@ fn dev_servers(arguments: &DevArguments) -> Result<Vec<NewServer>> {
     let ports: Vec<(u16, u16)> = if arguments.port == 0 {
         free_ports(usize::from(count))?
     } else {
-        let last = arguments.port.checked_add(PORT_STEP * count).context("the ports end at 65535")?;
-        (arguments.port..last).step_by(usize::from(PORT_STEP)).map(|port| (port, port + 1)).collect()
+        let last =
+            arguments.port.checked_add(PORT_STEP * count).context("the ports end at 65535")?;
+        (arguments.port..last)
+            .step_by(usize::from(PORT_STEP))
+            .map(|port| (port, port + 1))
+            .collect()
     };
     let server = |(native_port, peer_port)| NewServer {
         host: loopback.to_string(),
@@ -186,7 +190,8 @@ fn print_ready(cluster: &WrittenCluster, children: &[Child], output: Output) -> 
     let default = cluster.profile.save_as_default()?;
     let profile = default.as_ref().unwrap_or(&cluster.profile_path);
     let endpoints = cluster.profile.endpoints.join(",");
-    let mut text = format!("ready  {} servers  {endpoints}  profile {}", children.len(), profile.display());
+    let mut text =
+        format!("ready  {} servers  {endpoints}  profile {}", children.len(), profile.display());
     if default.is_none() {
         text.push_str("\n       another profile is the default: pass --profile with this one");
     }

@@ -74,9 +74,9 @@ impl Profile {
 
 /// `quorate/profile.toml` in the user's configuration folder.
 fn default_path() -> Option<PathBuf> {
-    let folder = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"))
-    })?;
+    let folder = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))?;
     Some(folder.join("quorate/profile.toml"))
 }
 

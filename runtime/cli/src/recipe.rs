@@ -61,8 +61,12 @@ async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Res
 
 fn build(folder: PathBuf, out: Option<PathBuf>, output: Output) -> Result<()> {
     let toolchain = quorate_recipe_build::install(&mut |text| output.note(text))?;
-    let request =
-        BuildRequest { folder: folder.clone(), package: None, features: Vec::new(), target_folder: None };
+    let request = BuildRequest {
+        folder: folder.clone(),
+        package: None,
+        features: Vec::new(),
+        target_folder: None,
+    };
     let built = quorate_recipe_build::build(&request, &toolchain, &mut |text| output.note(text))?;
     let inspection = quorate_recipe_host::inspect(&built.component)
         .context("the component was built and cannot be a recipe")?;
@@ -105,8 +109,9 @@ fn test(folder: &Path) -> Result<()> {
 }
 
 async fn install_file(client: &Client, path: &Path, output: Output) -> Result<()> {
-    let component = std::fs::read(path)
-        .with_context(|| format!("cannot read {}; `quorate recipe build` makes it", path.display()))?;
+    let component = std::fs::read(path).with_context(|| {
+        format!("cannot read {}; `quorate recipe build` makes it", path.display())
+    })?;
     // Checked by the servers too; here the author sees every reason at once and without an upload.
     quorate_recipe_host::inspect(&component)
         .with_context(|| format!("{} cannot be installed", path.display()))?;
@@ -229,12 +234,7 @@ fn config_of(text: Option<&str>) -> Result<Bytes> {
     Ok(json_cbor::to_cbor(&value)?.into())
 }
 
-async fn mount(
-    client: &Client,
-    request: MountRequest,
-    recipe: &str,
-    output: Output,
-) -> Result<()> {
+async fn mount(client: &Client, request: MountRequest, recipe: &str, output: Output) -> Result<()> {
     let (path, digest) = (request.path.clone(), request.digest);
     client.mount(request).await?;
     let text = format!("mounted {recipe} at {path}\nnext: quorate call {path}/NAME OPERATION");

@@ -44,8 +44,5 @@ fn stop_at_end_of_input() {
     let mut discarded = std::io::sink();
     // An error ends the input as well.
     let _ = std::io::copy(&mut std::io::stdin(), &mut discarded);
-    let _ = rustix::process::kill_process(
-        rustix::process::getpid(),
-        rustix::process::Signal::TERM,
-    );
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
 }

@@ -89,11 +89,8 @@ impl Create {
         if self.parents {
             create_parents(client, &self.path).await?;
         }
-        let mode = if self.sequential {
-            CreateMode::PersistentSequential
-        } else {
-            CreateMode::Persistent
-        };
+        let mode =
+            if self.sequential { CreateMode::PersistentSequential } else { CreateMode::Persistent };
         let created = client.create(&self.path, self.data, mode).await?;
         output.print(created.as_str(), &json!({ "path": created.as_str() }));
         Ok(())
@@ -199,7 +196,12 @@ async fn acl(client: &Client, path: &str, output: Output) -> Result<()> {
 
 /// `rwcda`, as ZooKeeper's shell writes permissions.
 fn letters(permissions: u32) -> String {
-    "rwcda".chars().enumerate().filter(|(bit, _)| permissions >> bit & 1 == 1).map(|(_, c)| c).collect()
+    "rwcda"
+        .chars()
+        .enumerate()
+        .filter(|(bit, _)| permissions >> bit & 1 == 1)
+        .map(|(_, c)| c)
+        .collect()
 }
 
 async fn watch(

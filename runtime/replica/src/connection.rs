@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use quorate_machine::{ConnectionOrigin, Identity, RecipeExecutor, Request};
 use quorate_raft::Index;
-use quorate_types::{ErrorCode, Operation, Outcome, Refusal, SessionId, Zxid};
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, SessionId, Zxid};
 use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
 
 /// How far a connection has come.
@@ -118,11 +118,15 @@ impl<E: RecipeExecutor> Replica<E> {
                 let zxid = self.applied();
                 self.send_client(connection, ServerFrame::Heartbeat { zxid });
             }
+            (ConnectionState::Opened, ClientFrame::Status) => self.send_status(connection),
             (
                 ConnectionState::Opened
                 | ConnectionState::Connecting { .. }
                 | ConnectionState::Established { .. },
-                ClientFrame::Connect { .. } | ClientFrame::Request { .. } | ClientFrame::Heartbeat,
+                ClientFrame::Connect { .. }
+                | ClientFrame::Request { .. }
+                | ClientFrame::Heartbeat
+                | ClientFrame::Status,
             ) => {
                 let text = "a frame came that has no place here: connect first, and once";
                 self.refuse_connection(connection, Refusal::new(ErrorCode::BadArguments, text));
@@ -159,6 +163,11 @@ impl<E: RecipeExecutor> Replica<E> {
             },
         };
         self.submit(request, Waiter::Connecting { connection });
+    }
+
+    fn send_status(&mut self, connection: u64) {
+        let (zxid, outcome) = (self.applied(), Ok(Reply::Status(self.status())));
+        self.send_client(connection, ServerFrame::Reply { sequence: 0, zxid, outcome });
     }
 
     fn check_connect(&self, protocol: u16) -> Result<(), Refusal> {

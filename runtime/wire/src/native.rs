@@ -67,6 +67,10 @@ pub enum ClientFrame {
     },
     /// The client is there. Answered with [`ServerFrame::Heartbeat`].
     Heartbeat,
+    /// How does this server see the cluster? Before a session only, and without one, so that a
+    /// server without a leader can be asked too. Answered with a [`ServerFrame::Reply`] under
+    /// sequence 0.
+    Status,
 }
 
 /// From a server to a client.

@@ -337,6 +337,7 @@ impl Random {
                 last_seen: Zxid(self.number()),
             },
             1 => ClientFrame::Heartbeat,
+            2 => ClientFrame::Status,
             _ => ClientFrame::Request {
                 sequence: self.number(),
                 oldest_unreplied: self.number(),

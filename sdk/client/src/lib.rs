@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod ask;
 mod client;
 mod config;
 mod dial;
@@ -33,6 +34,7 @@ mod random;
 mod watch;
 
 pub use admin::MountRequest;
+pub use ask::ask_status;
 pub use client::{Children, Client, SessionState, Znode};
 pub use config::{ClientConfig, DEFAULT_PORT, Pem, SERVER_NAME};
 pub use error::ClientError;

@@ -515,6 +515,7 @@ fn serve(
     let (sequence, operation) = match frame {
         ClientFrame::Connect { resume, .. } => return Some(granted(resume.is_some())),
         ClientFrame::Heartbeat => return Some(ServerFrame::Heartbeat { zxid: Zxid(0) }),
+        ClientFrame::Status => return None,
         ClientFrame::Request { sequence, operation, .. } => (sequence, operation),
     };
     let fate = random.between(0, 5);
