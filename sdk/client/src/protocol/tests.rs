@@ -72,7 +72,7 @@ fn notices(protocol: &mut Protocol) -> Vec<Notice> {
 fn sequences(frames: &[ClientFrame]) -> Vec<u64> {
     let sequence = |frame: &ClientFrame| match frame {
         ClientFrame::Request { sequence, .. } => Some(*sequence),
-        ClientFrame::Connect { .. } | ClientFrame::Heartbeat => None,
+        ClientFrame::Connect { .. } | ClientFrame::Heartbeat | ClientFrame::Status => None,
     };
     frames.iter().filter_map(sequence).collect()
 }
