@@ -115,7 +115,8 @@ pub enum Action {
         /// Which.
         connection: u64,
     },
-    /// Send a frame to a peer; lost if it is not connected.
+    /// Send a frame to a peer, on the connection of the newest [`Input::PeerConnected`] that was
+    /// handled and on no later one; lost if that is gone.
     SendPeer {
         /// Which member.
         peer: ServerId,

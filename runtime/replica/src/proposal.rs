@@ -42,7 +42,9 @@ impl<E: RecipeExecutor> Replica<E> {
     fn has_room(&self) -> bool {
         let Some(leading) = &self.leading else { return false };
         let outstanding = self.raft.last_index().0 - self.applied.0;
-        let transaction_bytes = to_usize(self.settings.limits.transaction_bytes_max);
+        // The limit counts changes; in the log come the reply and the call, and the end of a session
+        // may pass it: consensus must take what was computed, so there is room to spare.
+        let transaction_bytes = to_usize(self.settings.limits.transaction_bytes_max) * 4;
         outstanding < u64::from(self.settings.limits.proposals_outstanding_max)
             && self.raft.check_propose(leading.term, transaction_bytes).is_ok()
     }

@@ -26,6 +26,8 @@ pub struct Server {
     pub inbox: VecDeque<Input>,
     pub paused: bool,
     pub wake_at_ms: Option<u64>,
+    /// The newest connection to each peer that the replica has heard of: what it sends goes there.
+    pub generations: BTreeMap<u64, u64>,
     pub incarnation: u64,
     pub executor: LockExecutor,
     /// Added to the simulation's time.
@@ -44,6 +46,7 @@ impl Server {
             inbox: VecDeque::new(),
             paused: false,
             wake_at_ms: None,
+            generations: BTreeMap::new(),
             incarnation: id * 1_000,
             executor: LockExecutor::default(),
             monotonic_offset_ms: 0,
@@ -102,6 +105,7 @@ impl Server {
         self.wake_at_ms = None;
         self.paused = false;
         self.inbox.clear();
+        self.generations.clear();
         let under_way: Vec<DiskOperation> =
             self.batches.drain(..).flat_map(|(_, operations)| operations).collect();
         let performed = choices.below(under_way.len() as u64 + 1) as usize;

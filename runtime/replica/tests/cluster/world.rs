@@ -284,6 +284,9 @@ impl World {
         }
         let now = server.now(now_ms);
         let Some(replica) = &mut server.replica else { return };
+        if let Input::PeerConnected { peer, generation, .. } = &input {
+            server.generations.insert(peer.0, *generation);
+        }
         replica.handle(now, input);
         self.perform_actions(id);
     }
@@ -447,8 +450,9 @@ impl World {
             delay_ms += self.choices.below(600);
         }
         let arrives_ms = self.now_ms + delay_ms;
+        let generation = self.servers[&from].generations.get(&to).copied();
         let Some(link) = self.links.get_mut(&ordered(from, to)) else { return };
-        if !link.up {
+        if !link.up || generation != Some(link.generation) {
             return;
         }
         let arrival = &mut link.arrivals[usize::from(from < to)][lane(frame)];
