@@ -13,7 +13,7 @@
 
 use quorate_recipe::prelude::*;
 
-/// What a mount may be given: `quorate recipe mount counter@1.0.0 /counters --config '{…}'`.
+/// What a mount may be given: `quorate recipe mount /counters counter@1.0.0 --config '{…}'`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {

@@ -7,7 +7,7 @@ use crate::disk::DiskPerformer;
 use crate::inbox::Inbox;
 use bytes::Bytes;
 use quorate_machine::Machine;
-use quorate_raft::SnapshotMark;
+use quorate_replica::SnapshotMark;
 use quorate_recipe_host::{Catalogue, Compiler};
 use quorate_replica::Input;
 use quorate_storage::snapshot;
