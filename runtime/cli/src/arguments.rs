@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// A coordination server whose recipes are hot-loaded WebAssembly.
 #[derive(Debug, Parser)]
-#[command(name = "quorate", version, about, propagate_version = true)]
+#[command(name = "quorate", version, about)]
 pub(crate) struct CommandLine {
     #[command(flatten)]
     pub(crate) reach: Reach,
@@ -241,6 +241,9 @@ pub(crate) enum RecipeCommand {
         /// Where to write the component; default: target/<name>.wasm in the crate.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Features of the crate to turn on, separated by commas.
+        #[arg(long, value_delimiter = ',', value_name = "LIST")]
+        features: Vec<String>,
     },
     /// Run a recipe crate's native tests. Example: quorate recipe test .
     Test {
@@ -317,4 +320,15 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_two_arguments_of_a_command_are_in_one_anothers_way() {
+        CommandLine::command().debug_assert();
+    }
 }

@@ -4,14 +4,17 @@
 //! as JSON. Waits while the call is parked.
 
 use crate::arguments::{CallArguments, Reach};
+use crate::exit::Mistake;
 use crate::output::Output;
 use crate::{connect, json_cbor};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
 pub(crate) async fn run(reach: &Reach, call: &CallArguments, output: Output) -> Result<()> {
     let arguments = match &call.args {
-        Some(text) => serde_json::from_str(text).context("--args is not JSON")?,
+        Some(text) => {
+            serde_json::from_str(text).map_err(|error| Mistake::not_json("--args", text, &error))?
+        }
         None => fields_of(&call.fields)?,
     };
     let client = connect(reach).await?;
@@ -42,7 +45,9 @@ fn fields_of(words: &[String]) -> Result<Value> {
     let mut rest = words.iter().peekable();
     while let Some(word) = rest.next() {
         let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty()) else {
-            bail!("`{word}` is no field: write --name value, or pass --args with JSON");
+            bail!(Mistake::bad_arguments(format!(
+                "`{word}` is no field: write --name value, or pass --args with JSON"
+            )));
         };
         let (name, value) = match name.split_once('=') {
             Some((name, value)) => (name, value_of(value)),
@@ -52,7 +57,7 @@ fn fields_of(words: &[String]) -> Result<Value> {
             },
         };
         if fields.insert(name.replace('-', "_"), value).is_some() {
-            bail!("--{name} was given twice");
+            bail!(Mistake::bad_arguments(format!("--{name} was given twice: pass it once")));
         }
     }
     Ok(Value::Object(fields))

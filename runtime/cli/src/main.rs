@@ -12,6 +12,7 @@ mod exit;
 mod json_cbor;
 mod leader;
 mod lock;
+mod next_step;
 mod output;
 mod profile;
 mod recipe;

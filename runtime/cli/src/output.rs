@@ -4,6 +4,7 @@
 //! the standard error. Must never print control characters that came from a server or a file.
 
 use crate::exit;
+use crate::next_step::next_step;
 use quorate_client::ClientError;
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -46,13 +47,17 @@ impl Output {
             let refusal = error.downcast_ref::<ClientError>();
             let value = json!({
                 "error": format!("{error:#}"),
-                "code": refusal.and_then(ClientError::code).map(|code| code.name()),
+                "code": exit::name_of(error),
                 "recipe_code": refusal.and_then(ClientError::recipe_code),
                 "exit_code": exit::code_of(error),
+                "next": next_step(error),
             });
             let _ = writeln!(std::io::stderr(), "{value}");
         } else {
             let _ = writeln!(std::io::stderr(), "quorate: {}", printable(&format!("{error:#}")));
+            if let Some(next) = next_step(error) {
+                let _ = writeln!(std::io::stderr(), "next: {next}");
+            }
         }
     }
 }

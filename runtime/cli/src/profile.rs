@@ -4,6 +4,7 @@
 //! never overwrite a profile that a person wrote.
 
 use crate::arguments::Reach;
+use crate::exit::Mistake;
 use anyhow::{Context, Result, bail};
 use quorate_client::{ClientConfig, Pem};
 use serde::{Deserialize, Serialize};
@@ -101,11 +102,17 @@ pub(crate) fn resolve(reach: &Reach) -> Result<Profile> {
     if reach.key.is_some() {
         profile.key.clone_from(&reach.key);
     }
-    if profile.endpoints.is_empty() || profile.ca.as_os_str().is_empty() {
-        bail!(
+    if profile.endpoints.is_empty() {
+        bail!(Mistake::bad_arguments(
             "no server is known: run `quorate dev`, or pass --profile FILE (written by `quorate \
              dev` and `quorate cluster create`), or --endpoints and --ca"
-        );
+        ));
+    }
+    if profile.ca.as_os_str().is_empty() {
+        bail!(Mistake::bad_arguments(
+            "no authority is known to trust the servers by: pass --ca FILE (authority.pem in the \
+             cluster's folder), or --profile FILE"
+        ));
     }
     Ok(profile)
 }

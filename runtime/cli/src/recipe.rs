@@ -5,19 +5,22 @@
 //! author sees errors without a cluster.
 
 use crate::arguments::{Reach, RecipeCommand};
+use crate::exit::Mistake;
 use crate::output::{Output, table};
 use crate::{connect, json_cbor};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
-use quorate_client::{Client, ComponentDigest, InstalledRecipe, MountRequest, MountedRecipe};
+use quorate_client::{
+    Client, ComponentDigest, ErrorCode, InstalledRecipe, MountRequest, MountedRecipe,
+};
 use quorate_recipe_build::BuildRequest;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -> Result<()> {
     match command {
-        RecipeCommand::Build { folder, out } => build(folder, out, output),
+        RecipeCommand::Build { folder, out, features } => build(folder, out, features, output),
         RecipeCommand::Test { folder } => test(&folder),
         RecipeCommand::Inspect { recipe } if Path::new(&recipe).is_file() => {
             inspect_file(Path::new(&recipe), output)
@@ -59,14 +62,15 @@ async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Res
     }
 }
 
-fn build(folder: PathBuf, out: Option<PathBuf>, output: Output) -> Result<()> {
+fn build(
+    folder: PathBuf,
+    out: Option<PathBuf>,
+    features: Vec<String>,
+    output: Output,
+) -> Result<()> {
     let toolchain = quorate_recipe_build::install(&mut |text| output.note(text))?;
-    let request = BuildRequest {
-        folder: folder.clone(),
-        package: None,
-        features: Vec::new(),
-        target_folder: None,
-    };
+    let request =
+        BuildRequest { folder: folder.clone(), package: None, features, target_folder: None };
     let built = quorate_recipe_build::build(&request, &toolchain, &mut |text| output.note(text))?;
     let inspection = quorate_recipe_host::inspect(&built.component)
         .context("the component was built and cannot be a recipe")?;
@@ -103,7 +107,7 @@ fn test(folder: &Path) -> Result<()> {
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
-        bail!("the recipe's tests failed");
+        bail!("the recipe's tests failed: see the messages above");
     }
     Ok(())
 }
@@ -222,15 +226,18 @@ async fn find(client: &Client, wanted: &str) -> Result<InstalledRecipe> {
         None => wanted == recipe.descriptor.name || wanted == full_name(recipe),
     });
     let newest = matching.max_by_key(|recipe| recipe.installed).cloned();
-    newest.with_context(|| {
+    Ok(newest.ok_or_else(|| {
         let known: Vec<String> = recipes.iter().map(full_name).collect();
-        format!("no recipe `{wanted}` is installed; installed: {}", known.join(", "))
-    })
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let text = format!("no recipe `{wanted}` is installed; installed: {known}");
+        Mistake::new(ErrorCode::NoRecipe, text)
+    })?)
 }
 
 fn config_of(text: Option<&str>) -> Result<Bytes> {
     let Some(text) = text else { return Ok(Bytes::new()) };
-    let value: Value = serde_json::from_str(text).context("--config is not JSON")?;
+    let value: Value =
+        serde_json::from_str(text).map_err(|error| Mistake::not_json("--config", text, &error))?;
     Ok(json_cbor::to_cbor(&value)?.into())
 }
 

@@ -278,7 +278,7 @@ impl<E: RecipeExecutor> Replica<E> {
             Ok(()) => Ok(quorate_types::Reply::Done),
             Err(refusal) => Err(Refusal::new(
                 ErrorCode::MembershipRefused,
-                alloc::format!("leadership cannot be transferred now: {refusal:?}"),
+                alloc::format!("leadership cannot be transferred now: {refusal}"),
             )),
         };
         Some(outcome)

@@ -16,7 +16,7 @@ pub enum ClientError {
     /// The server's certificate is not from the cluster's authority, or has expired.
     #[error(
         "the certificate of {endpoint} is not trusted ({reason}). It was checked against the \
-         authority in {authority}; pass the `ca.pem` of the cluster that this server belongs to"
+         authority in {authority}; pass the `authority.pem` of the cluster that this server belongs to"
     )]
     Untrusted {
         /// The server tried.
@@ -42,7 +42,7 @@ pub enum ClientError {
     /// The server asks for a client certificate and none was configured.
     #[error(
         "{endpoint} asks for a client certificate: pass one, with its key, issued by the cluster's \
-         authority (`quorate cert client NAME` makes them)"
+         authority (`quorate cluster client NAME --authority FOLDER` makes them)"
     )]
     CertificateRequired {
         /// The server tried.
