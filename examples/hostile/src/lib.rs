@@ -49,8 +49,12 @@ fn harm(call: &Call) -> Result<u64> {
     if cfg!(feature = "allocates") {
         let mut taken: Vec<Vec<u8>> = Vec::new();
         loop {
-            taken.push(std::hint::black_box(vec![1; 1 << 20]));
+            // Not even touched: to ask is what does harm.
+            taken.push(std::hint::black_box(Vec::with_capacity(1 << 20)));
         }
+    }
+    if cfg!(feature = "recurses") {
+        return Ok(recurse(word));
     }
     if cfg!(feature = "floods") {
         for number in 0u64.. {
@@ -64,7 +68,16 @@ fn harm(call: &Call) -> Result<u64> {
     Ok(word)
 }
 
-#[cfg(all(test, not(any(feature = "loops", feature = "allocates", feature = "floods"))))]
+/// What is done with the result keeps the compiler from making a loop of it.
+#[expect(unconditional_recursion, reason = "that is the harm")]
+fn recurse(depth: u64) -> u64 {
+    recurse(std::hint::black_box(depth) + 1).wrapping_mul(std::hint::black_box(3))
+}
+
+#[cfg(all(
+    test,
+    not(any(feature = "loops", feature = "allocates", feature = "floods", feature = "recurses"))
+))]
 mod tests {
     use super::*;
     use quorate_recipe::testing::TestMount;

@@ -211,7 +211,8 @@ pub(crate) struct CallArguments {
     /// Arguments as JSON.
     #[arg(long, value_name = "JSON", conflicts_with = "fields")]
     pub(crate) args: Option<String>,
-    /// Arguments as --field value; values are JSON, or else text.
+    /// Arguments as --field value; values are JSON, or else text. Flags of quorate itself go before
+    /// the first of them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "--FIELD VALUE")]
     pub(crate) fields: Vec<String>,
 }

@@ -90,6 +90,11 @@ impl Run {
                 RecipeFaultKind::Trap,
                 self.described("call stack exhausted: recursion too deep"),
             ),
+            // A guest's own stack lies at the bottom of its memory, and grows down.
+            Trap::MemoryOutOfBounds => Fault::new(
+                RecipeFaultKind::Trap,
+                self.described("out of bounds memory access: a wild index, or recursion too deep"),
+            ),
             other => Fault::new(RecipeFaultKind::Trap, self.described(&other.to_string())),
         }
     }

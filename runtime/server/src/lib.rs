@@ -16,6 +16,7 @@ pub mod certificates;
 pub mod configuration;
 mod disk;
 mod entropy;
+mod handshake_words;
 pub mod identity_of;
 mod inbox;
 mod outbox;

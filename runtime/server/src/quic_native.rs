@@ -6,6 +6,7 @@
 //! a frame means is decided in the replica; what is no frame ends the connection here.
 
 use crate::entropy;
+use crate::handshake_words::handshake_words;
 use crate::identity_of::{CertificateName, NamelessCertificate, identity_of};
 use crate::inbox::{Event, Inbox, InboxClosed};
 use crate::outbox::{Next, Outbox};
@@ -123,7 +124,7 @@ impl NativeDoor {
     /// The handshake, up to the client's stream.
     async fn open(&self, incoming: Incoming) -> Result<Client, String> {
         let connecting = incoming.accept().map_err(|error| error.to_string())?;
-        let connection = connecting.await.map_err(|error| error.to_string())?;
+        let connection = connecting.await.map_err(|error| handshake_words(&error))?;
         let address = connection.remote_address();
         let identity = self.identify(&connection, address).inspect_err(|reason| {
             close(&connection, CloseCode::NotAllowed, reason);

@@ -7,6 +7,7 @@
 //! votes go on a stream of their own, ahead of entries and snapshots.
 
 use crate::entropy;
+use crate::handshake_words::handshake_words;
 use crate::identity_of::CertificateName;
 use crate::inbox::{Event, Inbox};
 use crate::outbox::{Next, Outbox};
@@ -223,7 +224,7 @@ impl PeerDoor {
         let from = incoming.remote_address();
         let handshake = async {
             let connecting = incoming.accept().map_err(|error| error.to_string())?;
-            let connection = connecting.await.map_err(|error| error.to_string())?;
+            let connection = connecting.await.map_err(|error| handshake_words(&error))?;
             let peer = self.member_that_dials(&connection).inspect_err(|reason| {
                 close(&connection, CloseCode::NotAllowed, reason);
             })?;
@@ -303,7 +304,7 @@ impl PeerDoor {
         let name = crate::certificates::SERVER_NAME;
         let connecting = endpoint.connect_with(dialer.clone(), remote, name);
         let connecting = connecting.map_err(|error| error.to_string())?;
-        let connection = connecting.await.map_err(|error| error.to_string())?;
+        let connection = connecting.await.map_err(|error| handshake_words(&error))?;
         match certificate_name(&connection, &self.settings.cluster) {
             Ok(CertificateName::Server(found)) if found == *peer => Ok(connection),
             found => {
