@@ -36,7 +36,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A connection that lasted this long was a good one: the next attempt comes at once.
-const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+const GOOD_CONNECTION: Duration = Duration::from_secs(2);
 
 /// One of the streams between two servers. The number is the stream's first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::quic_native::NativeDoor;
 use crate::quic_peer::{PeerDoor, PeerSettings};
 use crate::replica_thread::{self, Clock, Performers, Standing};
 use crate::tls::{TlsError, TlsMaterial};
-use crate::transport::{CLOSE_DEADLINE, CloseCode, FLUSH_DEADLINE};
+use crate::transport::{self, CLOSE_DEADLINE, CloseCode, FLUSH_DEADLINE};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime, VarInt};
 use quorate_recipe_host::{Catalogue, WasmExecutor};
 use quorate_replica::{Input, MemberAddress, Replica, Settings, StartError, Verify};
@@ -383,8 +383,10 @@ impl Doors<'_> {
         let entered = runtime.enter();
         let (native_address, peer_address) = (sockets.native_address()?, sockets.peer_address()?);
         let native_config = self.tls.native_door(config.client_certificates)?;
-        let native_endpoint = endpoint(sockets.native, native_config)?;
-        let peer_endpoint = endpoint(sockets.peer, self.tls.peer_door()?)?;
+        let native_reset = transport::endpoint_config(self.tls.secret_for("native reset tokens"));
+        let peer_reset = transport::endpoint_config(self.tls.secret_for("peer reset tokens"));
+        let native_endpoint = endpoint(sockets.native, native_config, native_reset)?;
+        let peer_endpoint = endpoint(sockets.peer, self.tls.peer_door()?, peer_reset)?;
         let endpoints = [native_endpoint.clone(), peer_endpoint.clone()];
         let dialer = self.tls.peer_dialer()?;
         let (stopping, native_stopping) = watch::channel(false);
@@ -419,7 +421,11 @@ impl Doors<'_> {
 }
 
 /// An endpoint on a bound socket; needs an entered runtime.
-pub(crate) fn endpoint(socket: UdpSocket, config: quinn::ServerConfig) -> io::Result<Endpoint> {
+pub(crate) fn endpoint(
+    socket: UdpSocket,
+    config: quinn::ServerConfig,
+    endpoint_config: EndpointConfig,
+) -> io::Result<Endpoint> {
     socket.set_nonblocking(true)?;
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
+    Endpoint::new(endpoint_config, Some(config), socket, Arc::new(TokioRuntime))
 }

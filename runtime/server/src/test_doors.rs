@@ -87,7 +87,8 @@ impl TestCluster {
 
 /// An endpoint on a free port of loopback.
 pub(crate) fn loopback(config: quinn::ServerConfig) -> Endpoint {
-    endpoint(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), config).unwrap()
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    endpoint(socket, config, quinn::EndpointConfig::default()).unwrap()
 }
 
 /// An endpoint that only dials.

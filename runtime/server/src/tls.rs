@@ -8,6 +8,7 @@
 use crate::configuration::{ClientCertificates, TlsPaths};
 use crate::transport;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use ring::hmac;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -66,6 +67,12 @@ impl TlsMaterial {
     #[must_use]
     pub fn own_certificate(&self) -> &CertificateDer<'static> {
         self.chain.first().expect("files without a certificate are refused when loaded")
+    }
+
+    /// A secret that only holders of this server's private key can know, the same at every start.
+    pub(crate) fn secret_for(&self, purpose: &str) -> hmac::Key {
+        let own = hmac::Key::new(hmac::HMAC_SHA256, self.key.secret_der());
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&own, purpose.as_bytes()).as_ref())
     }
 
     /// The native door.

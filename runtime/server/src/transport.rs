@@ -4,8 +4,11 @@
 //! what one connection can make this server buffer is bounded by the numbers here, whatever the
 //! other side does.
 
+use crate::entropy;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{IdleTimeout, TransportConfig, VarInt};
+use quinn::{
+    ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, TransportConfig, VarInt,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +52,33 @@ pub(crate) enum CloseCode {
 /// Closes a connection for a reason that both sides log.
 pub(crate) fn close(connection: &quinn::Connection, code: CloseCode, reason: &str) {
     connection.close(VarInt::from_u32(code as u32), reason.as_bytes());
+}
+
+/// Lets a server that starts again disown the connections of its last run at the first packet that
+/// comes on them: the other side need not wait for its silence to be long. `secret`: of the server,
+/// and the same at every start.
+pub(crate) fn endpoint_config(secret: ring::hmac::Key) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(secret));
+    config.cid_generator(|| Box::new(RandomConnectionIds));
+    config
+}
+
+/// Ids that carry no mark of the process that made them: packets for those of the last run must not
+/// be dropped unanswered.
+struct RandomConnectionIds;
+
+impl ConnectionIdGenerator for RandomConnectionIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&entropy::random_number().to_le_bytes())
+    }
+
+    fn cid_len(&self) -> usize {
+        size_of::<u64>()
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 fn idle(idle_ms: u32) -> Option<IdleTimeout> {
@@ -100,4 +130,58 @@ fn door(tls: QuicServerConfig, transport: TransportConfig) -> quinn::ServerConfi
         .incoming_buffer_size(64 << 10)
         .incoming_buffer_size_total(16 << 20);
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::running::endpoint;
+    use crate::test_doors::{SOON, TestCluster, dialing};
+    use quinn::ConnectionError;
+    use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+    use std::time::Instant;
+    use tokio::time::timeout;
+
+    /// The port of a run that was cut off is free once its threads are gone.
+    async fn bind_again(address: SocketAddr) -> UdpSocket {
+        let deadline = Instant::now() + SOON;
+        loop {
+            match UdpSocket::bind(address) {
+                Ok(socket) => return socket,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_starts_again_disowns_the_connections_of_its_last_run() {
+        let cluster = TestCluster::new("orders");
+        let tls = cluster.server(1);
+        let open = |socket| {
+            let config = endpoint_config(tls.secret_for("a test"));
+            endpoint(socket, tls.peer_door().unwrap(), config).unwrap()
+        };
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = socket.local_addr().unwrap();
+        let first_run = tokio::runtime::Runtime::new().unwrap();
+        let door = {
+            let _entered = first_run.enter();
+            open(socket)
+        };
+        first_run.spawn(async move {
+            let accepted = door.accept().await.unwrap().await.unwrap();
+            accepted.closed().await
+        });
+        let (dialing, dialer) = (dialing(), cluster.server(2).peer_dialer().unwrap());
+        let name = crate::certificates::SERVER_NAME;
+        let connection = dialing.connect_with(dialer, address, name).unwrap().await.unwrap();
+        first_run.shutdown_background();
+
+        let _second_run = open(bind_again(address).await);
+        let mut stream = connection.open_uni().await.unwrap();
+        stream.write_all(b"to whom it may concern").await.unwrap();
+        let ended = timeout(SOON, connection.closed()).await.unwrap();
+        assert_eq!(ended, ConnectionError::Reset);
+    }
 }
