@@ -13,6 +13,10 @@ use quorate_machine::{Machine, Outstanding, Request};
 use quorate_raft::{Index, Term};
 use quorate_types::{Outcome, Zxid};
 
+/// Pause before what is due and could not be done at once is tried again: its component is being
+/// compiled, or the quorum is being asked.
+const RETRY_MS: u64 = 10;
+
 /// Stamps entries: real time that never goes back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaderTime {
@@ -97,7 +101,12 @@ impl Leading {
             .next_deadline_ms(machine)
             .map_or(u64::MAX, |stamp_ms| self.time.monotonic_of(stamp_ms));
         let expiry_ms = self.sessions.next_deadline_ms().unwrap_or(u64::MAX);
-        if self.ready { due_ms.min(expiry_ms).max(now.monotonic_ms) } else { u64::MAX }
+        let deadline_ms = due_ms.min(expiry_ms);
+        match (self.ready, deadline_ms <= now.monotonic_ms) {
+            (false, _) => u64::MAX,
+            (true, true) => now.monotonic_ms + RETRY_MS,
+            (true, false) => deadline_ms,
+        }
     }
 }
 

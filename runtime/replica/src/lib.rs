@@ -33,8 +33,8 @@ mod status;
 
 pub use boundary::{Action, Input, Now};
 pub use codec::is_append;
-pub use settings::{MemberAddress, Settings, Verify};
 pub use quorate_raft::SnapshotMark;
+pub use settings::{MemberAddress, Settings, Verify};
 pub use start::StartError;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};

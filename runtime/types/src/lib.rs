@@ -8,15 +8,15 @@
 #![deny(missing_docs)]
 extern crate alloc;
 
-pub mod id;
-pub mod layout;
-pub mod path;
-pub mod stat;
 pub mod acl;
 pub mod error_code;
+pub mod id;
+pub mod layout;
 pub mod limits;
+pub mod path;
 pub mod recipe;
 pub mod request;
+pub mod stat;
 
 pub use acl::{AclEntry, Permissions};
 pub use error_code::ErrorCode;
