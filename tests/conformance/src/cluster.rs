@@ -59,7 +59,7 @@ impl Cluster {
         let alone = File::create(profile_folder()?.join("conformance.lock"))?;
         let alone = tokio::task::spawn_blocking(move || alone.lock().map(|()| alone)).await??;
         let folder = tempfile::tempdir()?;
-        let endpoints = make_cluster(folder.path(), recipes)?;
+        let endpoints = make_cluster(folder.path(), recipes).await?;
         let (running, observers) = (BTreeMap::new(), BTreeMap::new());
         let mut cluster = Cluster { running, observers, endpoints, folder, _alone: alone };
         for server in cluster.servers() {
@@ -166,6 +166,12 @@ impl Cluster {
     /// It is down.
     pub fn process(&mut self, server: ServerId) -> Result<&mut ServerProcess> {
         self.running.get_mut(&server).with_context(|| format!("server {server} is down"))
+    }
+
+    /// The process of every running server.
+    #[must_use]
+    pub fn process_ids(&self) -> BTreeMap<ServerId, u32> {
+        self.running.iter().map(|(server, process)| (*server, process.id())).collect()
     }
 
     /// Takes a running server out, to end it.
@@ -303,7 +309,7 @@ fn cluster_folder(folder: &Path) -> PathBuf {
 }
 
 /// Lets `quorate dev` write configurations and certificates; gives the endpoints.
-fn make_cluster(folder: &Path, recipes: Recipes) -> Result<BTreeMap<ServerId, String>> {
+async fn make_cluster(folder: &Path, recipes: Recipes) -> Result<BTreeMap<ServerId, String>> {
     let mut command = Command::new(binary()?);
     let port = free_port()?.to_string();
     command.args(["--json", "dev", "--servers", &SERVERS.to_string(), "--port", &port]);
@@ -318,7 +324,12 @@ fn make_cluster(folder: &Path, recipes: Recipes) -> Result<BTreeMap<ServerId, St
     let output = dev.stdout.take().context("its output is piped")?;
     BufReader::new(output).read_line(&mut line)?;
     signal(&dev, Signal::TERM)?;
-    let status = dev.wait()?;
+    let ended = poll("quorate dev ends after SIGTERM", async || Ok(dev.try_wait()?)).await;
+    if ended.is_err() {
+        dev.kill()?;
+        dev.wait()?;
+    }
+    let status = ended?;
     let words = || {
         let log = std::fs::read_to_string(folder.join("dev.log")).unwrap_or_default();
         format!("quorate dev: {status}; it said {line:?}; {log}")

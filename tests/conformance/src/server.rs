@@ -47,6 +47,12 @@ impl ServerProcess {
         Ok(ServerProcess { child, ready, is_ready: false })
     }
 
+    /// Its number with the operating system.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has said that it knows a leader and serves.
     ///
     /// # Errors

@@ -1,0 +1,11 @@
+//! Recipes from outside, strangers, and wrong input, against running servers.
+//!
+//! Comes in: the command line's binary, recipes under `examples/`. Goes out: verdicts. Invariant:
+//! whatever is thrown at the cluster, it says in words what is wrong, and serves on.
+
+mod hostile;
+mod second_recipe;
+mod stranger;
+mod tool;
+mod trust;
+mod wrong_input;
