@@ -18,6 +18,7 @@ use quorate_types::limits::Limits;
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -36,14 +37,16 @@ pub(crate) async fn run(arguments: &DevArguments, output: Output) -> Result<()> 
     for configuration in &cluster.configurations {
         children.push(spawn(configuration)?);
     }
+    // One for the whole run: a signal that came between two of them would be lost.
+    let mut interruption = pin!(interrupted());
     let serving = tokio::select! {
         ready = make_ready(arguments, &cluster, output) => ready.map(|()| true),
-        () = interrupted() => Ok(false),
+        () = &mut interruption => Ok(false),
         ended = first_end(&children) => Err(ended),
     };
     if matches!(serving, Ok(true)) {
         print_ready(&cluster, &children, output)?;
-        watch_over(&mut children, output).await;
+        watch_over(&mut children, interruption, output).await;
     }
     output.note("stopping");
     stop(children).await?;
@@ -233,11 +236,15 @@ async fn first_end(children: &[Child]) -> anyhow::Error {
 }
 
 /// Until the user ends it; a server that ends by itself is told of, the others go on.
-async fn watch_over(children: &mut [Child], output: Output) {
+async fn watch_over(
+    children: &mut [Child],
+    mut interruption: Pin<&mut impl Future<Output = ()>>,
+    output: Output,
+) {
     let mut told = vec![false; children.len()];
     loop {
         tokio::select! {
-            () = interrupted() => return,
+            () = &mut interruption => return,
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
         }
         for (position, child) in children.iter_mut().enumerate() {

@@ -10,6 +10,7 @@ use crate::output::Output;
 use anyhow::{Context, Result};
 use quorate_client::LockGuard;
 use serde_json::json;
+use std::pin::{Pin, pin};
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -28,15 +29,17 @@ pub(crate) async fn run(
     let client = connect(reach).await?;
     let lock = client.lock(&arguments.object).with_note(arguments.note.clone());
     let wait = arguments.wait_ms.map(Duration::from_millis);
+    // One for the whole run: a signal that came between two of them would be lost.
+    let mut interruption = pin!(interrupted());
     let guard = tokio::select! {
         guard = lock.acquire(wait) => guard?,
         // Dropping the future takes back the place in the line.
-        () = interrupted() => return Ok(ExitCode::from(130)),
+        () = &mut interruption => return Ok(ExitCode::from(130)),
     };
     let token = guard.fencing_token();
     output.note(&format!("holding {} under fencing token {token}", arguments.object));
     let mut child = spawn(arguments, token)?;
-    let code = watch_over(&mut child, &guard, output).await?;
+    let code = watch_over(&mut child, &guard, interruption, output).await?;
     if code != EXIT_LOCK_LOST {
         guard.release().await.context("the command is done; releasing the lock failed")?;
         client.close().await?;
@@ -58,7 +61,12 @@ fn spawn(arguments: &LockArguments, token: u64) -> Result<Child> {
         .with_context(|| format!("cannot run `{program}`"))
 }
 
-async fn watch_over(child: &mut Child, guard: &LockGuard, output: Output) -> Result<u8> {
+async fn watch_over(
+    child: &mut Child,
+    guard: &LockGuard,
+    interruption: Pin<&mut impl Future<Output = ()>>,
+    output: Output,
+) -> Result<u8> {
     tokio::select! {
         status = child.wait() => Ok(code_of(status?)),
         reason = guard.lost() => {
@@ -66,7 +74,7 @@ async fn watch_over(child: &mut Child, guard: &LockGuard, output: Output) -> Res
             stop(child).await?;
             Ok(EXIT_LOCK_LOST)
         }
-        () = interrupted() => {
+        () = interruption => {
             stop(child).await?;
             Ok(130)
         }

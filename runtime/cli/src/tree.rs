@@ -215,10 +215,11 @@ async fn watch(
     let mut watch = client.watch(path, mode).await?;
     output.note(&format!("watching {path}; stop with Ctrl-C"));
     let mut left = count.unwrap_or(u64::MAX);
+    let mut interruption = std::pin::pin!(crate::lock::interrupted());
     while left > 0 {
         let notification = tokio::select! {
             notification = watch.next() => notification,
-            () = crate::lock::interrupted() => return Ok(()),
+            () = &mut interruption => return Ok(()),
         };
         let Some(notification) = notification else {
             anyhow::bail!("the session has ended: {}", client.ended().await);
