@@ -17,11 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// How long one server has before the next is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
 /// How long the handshake with one server may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long packets may go unanswered before the server's host is asked whether anything listens.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 /// The servers' close code for a certificate that does not name a client of their cluster.
 const NOT_ALLOWED: u32 = 1;
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -120,7 +123,10 @@ impl Dialer {
         };
         let (send, receive) =
             connection.open_bi().await.map_err(|error| self.explain(&target, &error))?;
-        Ok(Transport { target, endpoint, connection, send, receive, outgoing: BytesMut::new() })
+        let mut watching = JoinSet::new();
+        watching.spawn(close_with_port(connection.clone(), any, address));
+        let outgoing = BytesMut::new();
+        Ok(Transport { target, endpoint, connection, send, receive, outgoing, _watching: watching })
     }
 
     /// What a failed connection means to the user.
@@ -144,6 +150,10 @@ impl Dialer {
                 let certificate = certificate.map_or("no file", Pem::source).to_owned();
                 let reason = String::from_utf8_lossy(&close.reason).into_owned();
                 ClientError::CertificateRefused { endpoint, certificate, reason }
+            }
+            ConnectionError::LocallyClosed => {
+                let reason = "nothing listens there any more".to_owned();
+                ClientError::Disconnected { endpoint, reason }
             }
             ConnectionError::TimedOut => {
                 let reason = "it has stopped answering".to_owned();
@@ -236,6 +246,28 @@ async fn port_closed(any: SocketAddr, address: SocketAddr) {
     }
 }
 
+/// Closes a connection whose server process is gone, long before its silence says so.
+async fn close_with_port(connection: quinn::Connection, any: SocketAddr, address: SocketAddr) {
+    let mut ticks = tokio::time::interval(PROBE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = connection.stats();
+    loop {
+        tokio::select! {
+            _ = connection.closed() => return,
+            _ = ticks.tick() => {}
+        }
+        let now = connection.stats();
+        let sent = now.udp_tx.datagrams > before.udp_tx.datagrams;
+        let heard = now.udp_rx.datagrams > before.udp_rx.datagrams;
+        before = now;
+        let probe = tokio::time::timeout(PROBE_INTERVAL, port_closed(any, address));
+        if sent && !heard && probe.await.is_ok() {
+            connection.close(VarInt::from_u32(0), b"");
+            return;
+        }
+    }
+}
+
 fn transport_config(session_timeout: Duration) -> TransportConfig {
     let idle = (session_timeout / 3).clamp(Duration::from_secs(1), Duration::from_secs(10));
     let idle_timeout = IdleTimeout::try_from(idle).expect("ten seconds fit");
@@ -267,6 +299,8 @@ pub(crate) struct Transport {
     send: SendStream,
     receive: RecvStream,
     outgoing: BytesMut,
+    /// Ends with the transport.
+    _watching: JoinSet<()>,
 }
 
 impl Transport {
