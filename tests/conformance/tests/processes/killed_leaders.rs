@@ -84,11 +84,12 @@ async fn kill_leader(cluster: &mut Cluster, writers: &Writers) -> Result<Round> 
     })
     .await
     .with_context(|| format!("after server {killed} was killed"))?;
-    cluster.start_server(killed)?;
-    cluster.wait_until_ready(killed).await?;
+    // The killed server stays down meanwhile: nobody tells its clients that it is gone.
     let roaming_resumed =
         poll("the roaming writer goes on", async || Ok(writers.roaming.resumed_after(since)))
             .await?;
+    cluster.start_server(killed)?;
+    cluster.wait_until_ready(killed).await?;
     Ok(Round { killed, cluster_resumed, roaming_resumed, roaming_was_at_killed })
 }
 
