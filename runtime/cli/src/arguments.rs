@@ -239,7 +239,7 @@ pub(crate) enum RecipeCommand {
         /// The crate's folder.
         #[arg(default_value = ".")]
         folder: PathBuf,
-        /// Where to write the component; default: target/<name>.wasm in the crate.
+        /// Where to write the component; default: target/NAME.wasm in the crate.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         /// Features of the crate to turn on, separated by commas.

@@ -100,6 +100,14 @@ pub enum Input {
     Shutdown,
 }
 
+impl Input {
+    /// Whether it may be handled together with others, see `Replica::handle_together`.
+    #[must_use]
+    pub fn is_gathered(&self) -> bool {
+        matches!(self, Input::ClientFrame { .. } | Input::PeerFrame { .. } | Input::DiskDone { .. })
+    }
+}
+
 /// Something to do outside.
 #[derive(Clone, Debug)]
 pub enum Action {

@@ -90,14 +90,35 @@ impl<E: RecipeExecutor> Replica<E> {
     /// On a bug: an internal invariant does not hold. Never because of what a client or a peer
     /// sent.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.handle_together(now, [input]);
+    }
+
+    /// Takes inputs that came together, in their order: what they give rise to is written and sent
+    /// in one piece. Only for frames and finished disk batches, since actions are performed after
+    /// all of them: what opens or closes a connection is handled by itself.
+    ///
+    /// # Panics
+    /// As [`Replica::handle`].
+    pub fn handle_together(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>) {
         let stalled_ms = now.monotonic_ms.saturating_sub(self.now.monotonic_ms);
         self.now =
             Now { monotonic_ms: now.monotonic_ms.max(self.now.monotonic_ms), wall_ms: now.wall_ms };
         if stalled_ms > self.settings.election_timeout_ms_min {
             self.on_own_stall();
         }
-        self.on_input(input);
+        for input in inputs {
+            let before = self.part_in_consensus();
+            self.on_input(input);
+            if self.part_in_consensus() != before {
+                // The other rooms must hear of it before they take anything else in.
+                self.settle();
+            }
+        }
         self.settle();
+    }
+
+    fn part_in_consensus(&self) -> (Term, Role, Option<ReplicaId>) {
+        (self.raft.term(), self.raft.role(), self.raft.leader())
     }
 
     /// The next thing to do; `None` until the next input.

@@ -97,7 +97,7 @@ pub(crate) fn run<E: RecipeExecutor>(
         peers: BTreeMap::new(),
         standing: Standing::default(),
     };
-    let mut events = Vec::new();
+    let (mut events, mut gathered) = (Vec::new(), Vec::new());
     shell.perform_all(&mut replica);
     while !shell.standing.shut_down {
         let deadline_ms = replica.next_deadline_ms();
@@ -105,8 +105,15 @@ pub(crate) fn run<E: RecipeExecutor>(
         let started = Instant::now();
         let taken = events.len();
         for event in events.drain(..) {
-            shell.handle(&mut replica, clock.now(), event);
+            match event {
+                Event::Input(input) if input.is_gathered() => gathered.push(input),
+                event => {
+                    shell.inputs(&mut replica, clock.now(), &mut gathered);
+                    shell.handle(&mut replica, clock.now(), event);
+                }
+            }
         }
+        shell.inputs(&mut replica, clock.now(), &mut gathered);
         let now = clock.now();
         if now.monotonic_ms >= deadline_ms {
             shell.input(&mut replica, now, Input::Tick);
@@ -150,6 +157,19 @@ impl Shell {
             }
         };
         self.input(replica, now, input);
+    }
+
+    /// Inputs that came together: one write to the disk and one message to each peer for all.
+    fn inputs<E: RecipeExecutor>(
+        &mut self,
+        replica: &mut Replica<E>,
+        now: Now,
+        gathered: &mut Vec<Input>,
+    ) {
+        if !gathered.is_empty() {
+            replica.handle_together(now, gathered.drain(..));
+            self.perform_all(replica);
+        }
     }
 
     fn input<E: RecipeExecutor>(&mut self, replica: &mut Replica<E>, now: Now, input: Input) {

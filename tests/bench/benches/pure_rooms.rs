@@ -78,8 +78,7 @@ impl Leader {
     fn perform(&mut self, request: Request) {
         self.zxid = self.zxid.next();
         let stamp = Stamp { zxid: self.zxid, time_ms: self.zxid.0 };
-        let prepared =
-            self.outstanding.prepare(&self.machine, &mut NoRecipes, stamp, request);
+        let prepared = self.outstanding.prepare(&self.machine, &mut NoRecipes, stamp, request);
         let Prepared::Transaction(transaction) = prepared else {
             panic!("a transaction was expected: {prepared:?}");
         };
@@ -116,8 +115,7 @@ fn create(text: &str, mode: CreateMode) -> Operation {
 fn machine(criterion: &mut Criterion) {
     let mut leader = Leader::new();
     leader.request(create("/set", CreateMode::Persistent));
-    let set =
-        Operation::SetData { path: path("/set"), data: data(), expected_version: None };
+    let set = Operation::SetData { path: path("/set"), data: data(), expected_version: None };
     criterion.bench_function("machine: set, prepare and apply", |bencher| {
         bencher.iter(|| leader.request(set.clone()));
     });
@@ -137,11 +135,8 @@ struct Trio {
 impl Trio {
     fn new() -> Trio {
         let ids = [1, 2, 3].map(ReplicaId);
-        let snapshot = SnapshotMark {
-            index: Index(0),
-            term: Term(0),
-            membership: Membership::of_voters(ids),
-        };
+        let snapshot =
+            SnapshotMark { index: Index(0), term: Term(0), membership: Membership::of_voters(ids) };
         let start = Start {
             hard_state: HardState::default(),
             snapshot,
@@ -209,8 +204,7 @@ fn raft(criterion: &mut Criterion) {
 }
 
 fn storage(criterion: &mut Criterion) {
-    let identity =
-        ServerIdentity { cluster: 1, server: ServerId(1), incarnation: Incarnation(1) };
+    let identity = ServerIdentity { cluster: 1, server: ServerId(1), incarnation: Incarnation(1) };
     let membership = Membership::of_voters([ReplicaId(1)]);
     let settings = LogSettings { segment_bytes: 16 << 20 };
     let (mut log, _) = Log::create(settings, identity, &membership);
