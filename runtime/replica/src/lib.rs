@@ -45,7 +45,7 @@ use forward::Submissions;
 use leading::Leading;
 use peer::Peer;
 use quorate_machine::{Machine, RecipeExecutor, WatchTable};
-use quorate_raft::{Index, Raft, ReplicaId, Role};
+use quorate_raft::{Index, Raft, ReplicaId, Role, Term};
 use quorate_storage::Log;
 use quorate_types::{ServerId, SessionId, Zxid};
 use read::ReadBarriers;

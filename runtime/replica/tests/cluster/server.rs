@@ -24,6 +24,8 @@ pub struct Server {
     pub batches: VecDeque<(u64, Vec<DiskOperation>)>,
     /// Inputs wait here while the process stands still.
     pub inbox: VecDeque<Input>,
+    /// Frames that will be handled together.
+    pub gathered: Vec<Input>,
     pub paused: bool,
     pub wake_at_ms: Option<u64>,
     /// The newest connection to each peer that the replica has heard of: what it sends goes there.
@@ -44,6 +46,7 @@ impl Server {
             run: 0,
             batches: VecDeque::new(),
             inbox: VecDeque::new(),
+            gathered: Vec::new(),
             paused: false,
             wake_at_ms: None,
             generations: BTreeMap::new(),
@@ -105,6 +108,7 @@ impl Server {
         self.wake_at_ms = None;
         self.paused = false;
         self.inbox.clear();
+        self.gathered.clear();
         self.generations.clear();
         let under_way: Vec<DiskOperation> =
             self.batches.drain(..).flat_map(|(_, operations)| operations).collect();

@@ -31,6 +31,7 @@ enum Event {
     LoadSnapshot { server: u64, run: u64, file: String, index: u64 },
     Compile { server: u64, run: u64, digest: ComponentDigest },
     Resume { server: u64, run: u64 },
+    Gathered { server: u64, run: u64 },
     Speak { client: usize },
     ToServer { connection: u64, what: Carried },
     ToClient { connection: u64, what: Carried },
@@ -196,6 +197,11 @@ impl World {
                     self.input(server, Input::ComponentCompiled { digest });
                 }
             }
+            Event::Gathered { server, run } => {
+                if self.runs(server, run) && !self.servers[&server].paused {
+                    self.handle_gathered(server);
+                }
+            }
             Event::Resume { server, run } => {
                 if self.runs(server, run) {
                     self.resume(server);
@@ -267,6 +273,7 @@ impl World {
 
     fn resume(&mut self, id: u64) {
         self.server(id).paused = false;
+        self.handle_gathered(id);
         while let Some(input) = self.server(id).inbox.pop_front() {
             self.input(id, input);
         }
@@ -282,6 +289,17 @@ impl World {
             server.inbox.push_back(input);
             return;
         }
+        if server.replica.is_some() && input.is_gathered() {
+            server.gathered.push(input);
+            let run = server.run;
+            if server.gathered.len() == 1 {
+                let wait_ms = self.choices.below(2);
+                self.at(now_ms + wait_ms, Event::Gathered { server: id, run });
+            }
+            return;
+        }
+        self.handle_gathered(id);
+        let server = self.server(id);
         let now = server.now(now_ms);
         let Some(replica) = &mut server.replica else { return };
         if let Input::PeerConnected { peer, generation, .. } = &input {
@@ -289,6 +307,19 @@ impl World {
         }
         replica.handle(now, input);
         self.perform_actions(id);
+    }
+
+    /// Frames often come together: those that one wake of a server's thread finds.
+    fn handle_gathered(&mut self, id: u64) {
+        let now_ms = self.now_ms;
+        let server = self.server(id);
+        let now = server.now(now_ms);
+        let gathered = std::mem::take(&mut server.gathered);
+        let Some(replica) = &mut server.replica else { return };
+        if !gathered.is_empty() {
+            replica.handle_together(now, gathered);
+            self.perform_actions(id);
+        }
     }
 
     fn on_wake(&mut self, id: u64, run: u64, at_ms: u64) {
