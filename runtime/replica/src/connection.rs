@@ -81,7 +81,7 @@ impl<E: RecipeExecutor> Replica<E> {
         let full = self.connections.len() > to_usize(self.settings.limits.connections_max);
         if full {
             let text = "this server has as many connections as it takes; try another";
-            self.refuse_connection(connection, Refusal::new(ErrorCode::Overloaded, text));
+            self.end_connection(connection, Refusal::new(ErrorCode::Overloaded, text));
         }
     }
 
@@ -129,7 +129,7 @@ impl<E: RecipeExecutor> Replica<E> {
                 | ClientFrame::Status,
             ) => {
                 let text = "a frame came that has no place here: connect first, and once";
-                self.refuse_connection(connection, Refusal::new(ErrorCode::BadArguments, text));
+                self.end_connection(connection, Refusal::new(ErrorCode::BadArguments, text));
             }
         }
     }
@@ -142,7 +142,7 @@ impl<E: RecipeExecutor> Replica<E> {
         timeout_ms: u32,
     ) {
         if let Err(refusal) = self.check_connect(protocol) {
-            self.refuse_connection(connection, refusal);
+            self.end_connection(connection, refusal);
             return;
         }
         let origin = ConnectionOrigin { server: self.settings.identity.server, connection };
@@ -201,7 +201,7 @@ impl<E: RecipeExecutor> Replica<E> {
         let all: Vec<u64> = self.connections.keys().copied().collect();
         for connection in all {
             let refusal = Refusal::new(ErrorCode::ServerUnavailable, String::from(reason));
-            self.dismiss_connection(connection, refusal);
+            self.end_connection(connection, refusal);
         }
     }
 }

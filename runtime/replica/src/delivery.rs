@@ -17,8 +17,8 @@ impl<E: RecipeExecutor> Replica<E> {
         self.actions.push_back(Action::SendClient { connection, frame });
     }
 
-    /// Refuses a connection that has no session yet, or broke the rules.
-    pub(crate) fn refuse_connection(&mut self, connection: u64, refusal: Refusal) {
+    /// Ends a connection with the reason: a goodbye within a session, a refusal before one.
+    pub(crate) fn end_connection(&mut self, connection: u64, refusal: Refusal) {
         let frame = match self.connections.get(&connection).map(|known| known.state) {
             Some(ConnectionState::Established { .. }) => ServerFrame::Goodbye(refusal),
             Some(ConnectionState::Opened | ConnectionState::Connecting { .. }) => {
@@ -29,11 +29,6 @@ impl<E: RecipeExecutor> Replica<E> {
         self.send_client(connection, frame);
         self.actions.push_back(Action::CloseConnection { connection });
         self.on_connection_closed(connection);
-    }
-
-    /// Ends a connection that did nothing wrong.
-    pub(crate) fn dismiss_connection(&mut self, connection: u64, refusal: Refusal) {
-        self.refuse_connection(connection, refusal);
     }
 
     /// An outcome for a request of this connection.
@@ -76,7 +71,7 @@ impl<E: RecipeExecutor> Replica<E> {
         let connection = result.origin.connection;
         self.submissions.take_connecting(connection);
         match result.outcome {
-            Err(refusal) => self.refuse_connection(connection, refusal),
+            Err(refusal) => self.end_connection(connection, refusal),
             Ok(grant) => {
                 let Some(known) = self.connections.get_mut(&connection) else { return };
                 let ConnectionState::Connecting { resumed } = known.state else {
@@ -106,7 +101,7 @@ impl<E: RecipeExecutor> Replica<E> {
     fn on_granted_again(&mut self, connection: u64, session: SessionId) {
         if self.sessions_here.get(&session) == Some(&connection) {
             let text = "the session was attached twice; connect again";
-            self.dismiss_connection(connection, Refusal::new(ErrorCode::SessionMoved, text));
+            self.end_connection(connection, Refusal::new(ErrorCode::SessionMoved, text));
         }
     }
 
@@ -116,7 +111,7 @@ impl<E: RecipeExecutor> Replica<E> {
         match self.sessions_here.get(&session).copied() {
             Some(before) if !(here && before == connection) => {
                 let text = "the session is attached to another connection now";
-                self.dismiss_connection(before, Refusal::new(ErrorCode::SessionMoved, text));
+                self.end_connection(before, Refusal::new(ErrorCode::SessionMoved, text));
             }
             _ => {}
         }
@@ -126,7 +121,7 @@ impl<E: RecipeExecutor> Replica<E> {
     pub(crate) fn session_closed(&mut self, session: SessionId) {
         if let Some(connection) = self.sessions_here.get(&session).copied() {
             let text = "the session has ended";
-            self.dismiss_connection(connection, Refusal::new(ErrorCode::SessionExpired, text));
+            self.end_connection(connection, Refusal::new(ErrorCode::SessionExpired, text));
         }
     }
 

@@ -262,7 +262,7 @@ impl<E: RecipeExecutor> Replica<E> {
                 let refusal = outcome.err().unwrap_or_else(|| {
                     Refusal::new(ErrorCode::SessionExpired, "the session could not be opened")
                 });
-                self.refuse_connection(connection, refusal);
+                self.end_connection(connection, refusal);
             }
             None => {}
         }

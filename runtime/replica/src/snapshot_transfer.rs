@@ -11,7 +11,6 @@ use crate::connection::to_usize;
 use crate::consensus::DiskPurpose;
 use crate::replica_of;
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -19,7 +18,7 @@ use bytes::Bytes;
 use quorate_machine::{Machine, RecipeExecutor};
 use quorate_raft::{Index, Role, SnapshotMark, Term};
 use quorate_storage::{DiskOperation, LogBatch, snapshot};
-use quorate_types::{ErrorCode, Refusal, ServerId};
+use quorate_types::ServerId;
 use quorate_wire::peer::PeerFrame;
 
 /// Which part of which snapshot.
@@ -338,12 +337,7 @@ impl<E: RecipeExecutor> Replica<E> {
         self.perform(operations, DiskPurpose::Upkeep);
         self.compile_all_components();
         // What changed in between was not seen change by change, so watches would miss it.
-        let text = String::from("this server caught up by a snapshot; connect again");
-        let all: Vec<u64> = self.connections.keys().copied().collect();
-        for connection in all {
-            let refusal = Refusal::new(ErrorCode::ServerUnavailable, text.clone());
-            self.dismiss_connection(connection, refusal);
-        }
+        self.close_all_connections("this server caught up by a snapshot; connect again");
         self.deliver_early_answers();
         self.advance_applied_lines();
     }
