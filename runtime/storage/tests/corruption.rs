@@ -1,10 +1,9 @@
 //! Spoiled files: what was durable is read back unchanged, or its loss is reported.
 
-mod faulty_disk;
 mod history;
 
-use faulty_disk::{Choices, Crash, FaultyDisk, POWER_LOSSES};
 use history::{History, SETTINGS, membership, perform_all};
+use quorate_faulty_disk::{Choices, Crash, FaultyDisk, POWER_LOSSES};
 use quorate_raft::{Index, SnapshotMark, Term};
 use quorate_storage::{Log, Recovered, RecoveryError, snapshot};
 use std::collections::BTreeMap;

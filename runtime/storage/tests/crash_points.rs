@@ -1,11 +1,10 @@
 //! Every point at which a server can stop, with every kind of loss: nothing durable is missing,
 //! nothing is invented, and no crash is taken for corruption.
 
-mod faulty_disk;
 mod history;
 
-use faulty_disk::{Choices, Crash, FaultyDisk, POWER_LOSSES};
 use history::{History, SETTINGS, State, perform_all};
+use quorate_faulty_disk::{Choices, Crash, FaultyDisk, POWER_LOSSES};
 use quorate_storage::{DiskOperation, Log, Recovered, RecoveryError};
 
 /// What a recovery after a crash may find.

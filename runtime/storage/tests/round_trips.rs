@@ -1,10 +1,9 @@
 //! What is written is read back, over many batches, segments and restarts.
 
-mod faulty_disk;
 mod history;
 
-use faulty_disk::{Choices, Crash, FaultyDisk};
 use history::{Batch, History, SETTINGS, State, identity, perform_all};
+use quorate_faulty_disk::{Choices, Crash, FaultyDisk};
 use quorate_raft::{Entry, EntryKind, HardState, Index, ReplicaId, SnapshotMark, Term};
 use quorate_storage::{DiskOperation, Log, LogBatch, LogSettings, RecoveryError};
 use std::collections::BTreeMap;

@@ -29,7 +29,7 @@ mod dial;
 mod driver;
 mod error;
 mod lock;
-mod protocol;
+pub mod protocol;
 mod random;
 mod watch;
 

@@ -13,7 +13,7 @@ mod receive;
 mod tests;
 mod watches;
 
-pub(crate) use pending::{CallId, Submission, Undo};
+pub use pending::{CallId, Submission, Undo};
 
 use crate::random::Random;
 use pending::{Acknowledgements, Pending, Purpose, Stage};
@@ -35,18 +35,25 @@ const RETRY_MS_MAX: u64 = 1_000;
 
 /// What a request was answered, and the transaction whose state the answer shows or made.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Answer {
-    pub(crate) reply: Reply,
-    pub(crate) zxid: Zxid,
+pub struct Answer {
+    /// What.
+    pub reply: Reply,
+    /// Whose state the reply shows, or which transaction it made.
+    pub zxid: Zxid,
 }
 
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum CallFailure {
+pub enum CallFailure {
     /// A server said no.
     Refused(Refusal),
     /// The deadline passed. `sent`: it may still have been done.
-    DeadlinePassed { sent: bool, last_refusal: Option<Refusal> },
+    DeadlinePassed {
+        /// Whether a server may have it.
+        sent: bool,
+        /// Why it was refused for a while, if it was.
+        last_refusal: Option<Refusal>,
+    },
     /// The session has ended under it.
     SessionLost(String),
     /// The session was closed by this client.
@@ -55,45 +62,71 @@ pub(crate) enum CallFailure {
 
 /// Why the connection is to be given up.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Disconnect {
+pub enum Disconnect {
     /// The server refused `Connect`.
     Refused(Refusal),
     /// The server sends the client elsewhere.
     Goodbye(Refusal),
     /// Nothing was heard for so long.
-    Silent { silent_ms: u64 },
+    Silent {
+        /// How long.
+        silent_ms: u64,
+    },
     /// The server has had no leader for so long.
-    NoLeader { fruitless_ms: u64 },
+    NoLeader {
+        /// How long.
+        fruitless_ms: u64,
+    },
     /// A frame that has no place here.
     Violation(&'static str),
 }
 
 /// What the shell is told.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Notice {
+pub enum Notice {
     /// The session is served by this connection.
-    Connected { session: SessionId, server: ServerId, timeout_ms: u32 },
+    Connected {
+        /// Which session.
+        session: SessionId,
+        /// Which server.
+        server: ServerId,
+        /// Granted, in milliseconds.
+        timeout_ms: u32,
+    },
     /// A call is over.
-    Completed { call: CallId, result: Result<Answer, CallFailure> },
+    Completed {
+        /// Which.
+        call: CallId,
+        /// Its answer, once.
+        result: Result<Answer, CallFailure>,
+    },
     /// A watch has fired.
     Event(WatchEvent),
     /// A watch was set again after a reconnect; what happened in between is not known.
-    Gap { path: ZnodePath, mode: WatchMode },
+    Gap {
+        /// On which znode.
+        path: ZnodePath,
+        /// For which changes.
+        mode: WatchMode,
+    },
     /// Give up this connection and try another server.
     Disconnect(Disconnect),
     /// The session has ended. Nothing more will come.
-    Lost { reason: String },
+    Lost {
+        /// For a person.
+        reason: String,
+    },
     /// The session was closed as asked. Nothing more will come.
     Closed,
 }
 
 /// What this machine is started with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// Session timeout to ask for, in milliseconds.
-    pub(crate) session_timeout_ms: u32,
+    pub session_timeout_ms: u32,
     /// For the jitter of retries.
-    pub(crate) seed: u64,
+    pub seed: u64,
 }
 
 #[derive(Debug)]
@@ -132,7 +165,7 @@ struct Up {
 
 /// The client's side of one session.
 #[derive(Debug)]
-pub(crate) struct Protocol {
+pub struct Protocol {
     settings: Settings,
     random: Random,
     life: Life,
@@ -155,7 +188,9 @@ pub(crate) struct Protocol {
 }
 
 impl Protocol {
-    pub(crate) fn new(settings: Settings) -> Protocol {
+    /// A session not asked for yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Protocol {
         Protocol {
             settings,
             random: Random::new(settings.seed),
@@ -177,36 +212,36 @@ impl Protocol {
     }
 
     /// Whether a session was granted and has not ended.
-    pub(crate) fn has_session(&self) -> bool {
+    pub fn has_session(&self) -> bool {
         matches!(self.life, Life::Granted(_))
     }
 
     /// Whether everything asked for was answered, parked calls aside.
-    pub(crate) fn is_at_rest(&self) -> bool {
+    pub fn is_at_rest(&self) -> bool {
         let parked = |pending: &Pending| pending.stage == Stage::Parked;
         self.unsent.is_empty() && self.own.is_empty() && self.unreplied.values().all(parked)
     }
 
     /// The next thing that the shell should know.
-    pub(crate) fn poll_notice(&mut self) -> Option<Notice> {
+    pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
     }
 
     /// A transport to some server is up: the session is asked for.
-    pub(crate) fn transport_up(&mut self, now_ms: u64) {
+    pub fn transport_up(&mut self, now_ms: u64) {
         assert!(matches!(self.link, Link::Down), "a second transport while one is up");
         self.link = Link::Handshaking { since_ms: now_ms, sent: false };
     }
 
     /// The transport is gone.
-    pub(crate) fn transport_down(&mut self) {
+    pub fn transport_down(&mut self) {
         self.link = Link::Down;
         self.resend.clear();
         self.own.retain(|pending| !matches!(pending.purpose, Purpose::Rewatch { .. }));
     }
 
     /// Takes a call over. Its completion comes as a notice.
-    pub(crate) fn submit(&mut self, now_ms: u64, submission: Submission) {
+    pub fn submit(&mut self, now_ms: u64, submission: Submission) {
         let call = submission.call;
         if let Life::Ended { failure } = &self.life {
             let result = Err(failure.clone());
@@ -223,7 +258,7 @@ impl Protocol {
     /// The caller has stopped waiting. A call of a recipe that was sent is followed up until it is
     /// known to be cancelled or undone; anything else is not reported, and never sent again: nobody
     /// expects it to be done late.
-    pub(crate) fn abandon(&mut self, call: CallId) {
+    pub fn abandon(&mut self, call: CallId) {
         if let Some(pending) = self.unsent.remove(&call) {
             self.forget_deadline(&pending);
             return;
@@ -255,7 +290,7 @@ impl Protocol {
     }
 
     /// When [`Protocol::tick`] has something to do.
-    pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
+    pub fn next_deadline_ms(&self) -> Option<u64> {
         let lost = match &self.life {
             Life::Granted(grant) => Some(grant.contact_ms + grant.timeout_ms),
             Life::Fresh | Life::Ended { .. } => None,
@@ -271,7 +306,7 @@ impl Protocol {
     }
 
     /// Does what is due.
-    pub(crate) fn tick(&mut self, now_ms: u64) {
+    pub fn tick(&mut self, now_ms: u64) {
         self.check_contact(now_ms);
         self.check_link(now_ms);
         while let Some((at_ms, sequence)) = self.retries.first().copied() {
@@ -291,7 +326,7 @@ impl Protocol {
     }
 
     /// The next frame to send; ask only while there is room to send it.
-    pub(crate) fn poll_frame(&mut self, now_ms: u64) -> Option<ClientFrame> {
+    pub fn poll_frame(&mut self, now_ms: u64) -> Option<ClientFrame> {
         match &mut self.link {
             Link::Down => None,
             Link::Handshaking { sent: true, .. } => None,

@@ -62,6 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "quorate-bench",
         &["quorate-types", "quorate-raft", "quorate-machine", "quorate-client", "quorate-wire"],
     ),
+    ("quorate-faulty-disk", &["quorate-storage"]),
     ("quorate-tidy", &[]),
     ("xtask", &["quorate-recipe-build"]),
 ];

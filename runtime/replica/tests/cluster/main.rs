@@ -5,8 +5,6 @@
 //! was synced apart from what was not. `QUORATE_SEEDS=first..end` chooses the randomized runs.
 
 mod client;
-#[path = "../../../storage/tests/faulty_disk/mod.rs"]
-mod faulty_disk;
 mod journal;
 mod lock_recipe;
 mod randomized;

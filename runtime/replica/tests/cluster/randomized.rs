@@ -3,9 +3,9 @@
 //! `QUORATE_SEEDS=first..end` runs other seeds than those of every day. A failing seed is printed
 //! with the failure; one seed gives the same run again.
 
-use crate::faulty_disk::{Choices, Crash, POWER_LOSSES};
 use crate::workload::{Knowledge, Worker, check_end, limits, prepare};
 use crate::world::{Delays, World};
+use quorate_faulty_disk::{Choices, Crash, POWER_LOSSES};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const SEEDS: std::ops::Range<u64> = 1..101;

@@ -1,8 +1,8 @@
 //! One trouble each, told step by step.
 
-use crate::faulty_disk::Crash;
 use crate::words::{call, children, code, create, data, get, path, persistent, set, token};
 use crate::world::World;
+use quorate_faulty_disk::Crash;
 use quorate_raft::{Index, Role};
 use quorate_storage::snapshot;
 use quorate_types::limits::Limits;

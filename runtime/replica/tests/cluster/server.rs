@@ -3,8 +3,8 @@
 //! Invariant: disk batches are performed in order, each some time after it was asked for; what is
 //! under way when the server stops is performed up to a random point.
 
-use crate::faulty_disk::{Choices, Crash, FaultyDisk};
 use crate::lock_recipe::LockExecutor;
+use quorate_faulty_disk::{Choices, Crash, FaultyDisk};
 use quorate_replica::{Input, MemberAddress, Now, Replica, Settings, StartError, Verify};
 use quorate_storage::{DiskOperation, ServerIdentity};
 use quorate_types::limits::Limits;

@@ -5,10 +5,10 @@
 //! it holds a lock holds it alone, with a token greater than any before.
 
 use crate::client::Done;
-use crate::faulty_disk::Choices;
 use crate::words::{call, call_with, create, data, get, path, persistent, set};
 use crate::world::World;
 use bytes::Bytes;
+use quorate_faulty_disk::Choices;
 use quorate_types::request::{CreateMode, MultiOperation, ReadLevel, WatchMode};
 use quorate_types::{ErrorCode, Operation, Outcome, Reply, SessionId, Zxid};
 use std::collections::{BTreeMap, BTreeSet};

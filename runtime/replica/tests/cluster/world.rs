@@ -5,10 +5,10 @@
 //! on one connection arrive in order; a broken link delivers nothing of what was on it.
 
 use crate::client::{Client, Link, Wish};
-use crate::faulty_disk::{Choices, Crash};
 use crate::journal::Journal;
 use crate::lock_recipe::LockExecutor;
 use crate::server::Server;
+use quorate_faulty_disk::{Choices, Crash};
 use quorate_machine::{Identity, Machine};
 use quorate_raft::SnapshotMark;
 use quorate_replica::{Action, Input, Replica};

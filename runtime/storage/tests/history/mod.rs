@@ -5,7 +5,7 @@
 //! snapshots, marks lie inside the log. Must never: share code with the log that it judges.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use crate::faulty_disk::Choices;
+use quorate_faulty_disk::{Choices, FaultyDisk};
 use quorate_raft::{Entry, EntryKind, HardState, Index, Membership, ReplicaId, SnapshotMark, Term};
 use quorate_storage::{DiskOperation, Log, LogBatch, LogSettings, Recovered, ServerIdentity};
 use quorate_types::{Incarnation, ServerId};
@@ -261,7 +261,7 @@ impl History {
 }
 
 /// Performs the queue to its end; the log hears of each batch as it completes.
-pub fn perform_all(history: &mut History, disk: &mut crate::faulty_disk::FaultyDisk) {
+pub fn perform_all(history: &mut History, disk: &mut FaultyDisk) {
     for step in std::mem::take(&mut history.queue) {
         disk.perform(&step.operation);
         if let Some(sequence) = step.completes {

@@ -9,32 +9,37 @@ use quorate_types::{Operation, Refusal, Reply, ZnodePath};
 use std::collections::BTreeMap;
 
 /// Names a call between the shell and the protocol; grows with each call.
-pub(crate) type CallId = u64;
+pub type CallId = u64;
 
 /// A call as its caller wants it.
 #[derive(Clone, Debug)]
-pub(crate) struct Submission {
-    pub(crate) call: CallId,
-    pub(crate) operation: Operation,
-    pub(crate) level: ReadLevel,
+pub struct Submission {
+    /// Its name.
+    pub call: CallId,
+    /// What is asked for.
+    pub operation: Operation,
+    /// How fresh a read must be.
+    pub level: ReadLevel,
     /// How long the caller waits, in milliseconds.
-    pub(crate) timeout_ms: Option<u64>,
+    pub timeout_ms: Option<u64>,
     /// Whether the timeout goes on once the call is parked.
-    pub(crate) timeout_covers_parking: bool,
+    pub timeout_covers_parking: bool,
     /// What takes the call back when it turns out to be done although its caller has gone.
-    pub(crate) undo: Option<Undo>,
+    pub undo: Option<Undo>,
 }
 
 /// Takes a recipe call back: another call, with the reply of the first as its arguments.
 #[derive(Clone, Debug)]
-pub(crate) struct Undo {
-    pub(crate) object: ZnodePath,
-    pub(crate) operation: String,
+pub struct Undo {
+    /// Of which object.
+    pub object: ZnodePath,
+    /// Under which name.
+    pub operation: String,
 }
 
 impl Undo {
     /// What takes back what `reply` granted.
-    pub(crate) fn undoing(&self, reply: &Reply) -> Option<Operation> {
+    pub fn undoing(&self, reply: &Reply) -> Option<Operation> {
         match reply {
             Reply::Called(granted) => Some(Operation::Call {
                 object: self.object.clone(),

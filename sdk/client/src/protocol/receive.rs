@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 impl Protocol {
     /// Takes a frame of the server in.
-    pub(crate) fn receive(&mut self, now_ms: u64, frame: ServerFrame) {
+    pub fn receive(&mut self, now_ms: u64, frame: ServerFrame) {
         match &mut self.link {
             Link::Down => {}
             Link::Handshaking { since_ms, .. } => {

@@ -1,10 +1,10 @@
-//! A disk that forgets: what the storage tests perform disk operations on.
+//! A disk that forgets: what tests perform disk operations on.
 //!
 //! Comes in: disk operations, and crashes. Goes out: the files that a server finds afterwards.
 //! Invariant: synced content and synced names survive every crash; of what is not synced, any part
 //! may. Writes reach the disk in sectors of 512 bytes, in any order, and the last one may be cut at
 //! any byte. Must never: let a test pass by keeping more than a real disk promises.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(missing_docs, reason = "a tool of this workspace's tests")]
 
 use quorate_storage::DiskOperation;
 use std::collections::BTreeMap;
