@@ -11,6 +11,8 @@ use crate::progress::Progress;
 use crate::quorum::{self, Election};
 use crate::raft::Raft;
 use crate::types::{EntryKind, HardState, Index, ReplicaId, Role, Term};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 
 impl Raft {
     /// Whether this replica hears from a leader, or is one that hears from its quorum.
@@ -180,10 +182,19 @@ impl Raft {
         }
     }
 
+    /// A replica that lost acknowledged entries could help a leader that lacks them too.
+    fn may_vote(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::RefetchingServerVotes) {
+            return true;
+        }
+        self.refetch.is_none()
+    }
+
     pub(crate) fn answer_pre_vote(&mut self, from: ReplicaId, question: &PreVote) {
         self.learn_commit(question.commit, question.commit_term);
         let granted = question.term >= self.hard_state.term
-            && self.refetch.is_none()
+            && self.may_vote()
             && !self.has_live_leader()
             && self.log.is_no_newer_than(question.last_index, question.last_term);
         let term = self.hard_state.term;
@@ -218,13 +229,18 @@ impl Raft {
             None => self.leader.is_none(),
         };
         let granted = free
-            && self.refetch.is_none()
+            && self.may_vote()
             && self.log.is_no_newer_than(question.last_index, question.last_term);
         let term = self.hard_state.term;
         let reply = Message::VoteReply(VoteReply { term, granted });
         if granted {
             self.set_hard_state(HardState { term, vote: Some(from) });
             self.arm_election_timer();
+            #[cfg(feature = "planted-bugs")]
+            if is_planted(PlantedBug::VoteSentBeforeDurable) {
+                self.send(from, reply);
+                return;
+            }
             self.send_once_durable(from, reply, Index(0));
         } else {
             self.send(from, reply);

@@ -10,6 +10,8 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use crate::types::{Entry, Index, SnapshotMark, Term, WriteSequence};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 
 #[derive(Clone, Debug)]
 struct PendingWrite {
@@ -141,6 +143,10 @@ impl Log {
 
     /// Whether a log ending so is at least as complete as this one.
     pub(crate) fn is_no_newer_than(&self, last_index: Index, last_term: Term) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::VoteForShorterLog) {
+            return true;
+        }
         (last_term, last_index) >= (self.last_term(), self.last_index())
     }
 
@@ -164,7 +170,13 @@ impl Log {
         let keep = from.previous();
         self.entries.truncate((keep.0 - self.base_index.0) as usize);
         self.durable = self.durable.min(keep);
-        self.pending.iter_mut().for_each(|write| write.attests = write.attests.min(keep));
+        for write in &mut self.pending {
+            #[cfg(feature = "planted-bugs")]
+            if is_planted(PlantedBug::TruncationKeepsAttestation) {
+                continue;
+            }
+            write.attests = write.attests.min(keep);
+        }
         if keep < self.written {
             self.written = keep;
             self.truncate_from = Some(self.truncate_from.map_or(from, |other| other.min(from)));
@@ -173,7 +185,13 @@ impl Log {
 
     /// Replaces the whole log by a snapshot whose file is durable.
     pub(crate) fn install(&mut self, mark: &SnapshotMark) {
+        #[cfg(feature = "planted-bugs")]
+        let behind = self.range(mark.index.next()..=self.last_index()).cloned().collect();
         self.entries.clear();
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::InstallKeepsSuffix) {
+            self.entries = behind;
+        }
         (self.base_index, self.base_term) = (mark.index, mark.term);
         self.written = mark.index;
         self.durable = Index(0);

@@ -12,6 +12,8 @@ use core::fmt;
 use crate::message::Message;
 use crate::raft::Raft;
 use crate::types::{Entry, HardState, Index, ReadId, ReplicaId, SnapshotMark, Term, WriteSequence};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 
 /// Everything that came of the inputs since the last drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -287,9 +289,16 @@ impl Raft {
             self.outbox.hard_state_dirty = false;
             self.outbox.hard_state_sequence = sequence;
         }
+        let hard_state = dirty.then_some(self.hard_state);
+        #[cfg(feature = "planted-bugs")]
+        let hard_state = if is_planted(PlantedBug::VoteNotWritten) {
+            hard_state.map(|known| HardState { vote: None, ..known })
+        } else {
+            hard_state
+        };
         Some(Write {
             sequence,
-            hard_state: dirty.then_some(self.hard_state),
+            hard_state,
             installed: change.installed,
             truncate_from: change.truncate_from,
             entries: change.entries,

@@ -8,6 +8,8 @@
 use alloc::collections::VecDeque;
 
 use crate::types::Index;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 
 /// How a leader currently feeds a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,13 @@ impl Progress {
     /// Begins a new replication session: nothing the peer said before counts for its log any more.
     pub(crate) fn restart(&mut self, session: u64, next: Index) {
         let (life, contact_ms, acked_round) = (self.life, self.contact_ms, self.acked_round);
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::OlderSessionCounts) {
+            let matched = self.matched;
+            *self =
+                Progress { life, acked_round, matched, ..Progress::new(session, next, contact_ms) };
+            return;
+        }
         *self = Progress { life, acked_round, ..Progress::new(session, next, contact_ms) };
     }
 

@@ -14,6 +14,8 @@ use crate::output::ReadRefusal;
 use crate::quorum;
 use crate::raft::Raft;
 use crate::types::{Index, ReadId, ReplicaId};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 
 /// Rounds under way at once; further reads gather for the next one.
 const ROUNDS_MAX: usize = 4;
@@ -162,6 +164,11 @@ impl Raft {
         if self.reads.waiting.is_empty() {
             return;
         }
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::ReadBeforeOwnCommit) && self.is_leader() {
+            self.start_round();
+            return;
+        }
         if self.has_committed_in_term() {
             self.start_round();
         } else if let Some(leader) = self.leader.filter(|leader| *leader != self.settings.id) {
@@ -173,7 +180,17 @@ impl Raft {
         if self.reads.rounds.len() >= ROUNDS_MAX {
             return;
         }
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::ReadBarrierUnconfirmed) {
+            let (reads, index) = (core::mem::take(&mut self.reads.waiting), self.committed);
+            reads.into_iter().for_each(|read| self.answer_read(read.asker, Ok(index)));
+            return;
+        }
         self.reads.round += 1;
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::ReadRoundReused) && !self.reads.rounds.is_empty() {
+            self.reads.round -= 1;
+        }
         let reads = core::mem::take(&mut self.reads.waiting);
         let round = Round { number: self.reads.round, index: self.committed, reads };
         self.reads.rounds.push_back(round);

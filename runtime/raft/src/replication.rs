@@ -14,6 +14,8 @@ use crate::output::{ProposeRefusal, Violation};
 use crate::quorum;
 use crate::raft::{Raft, decode_own};
 use crate::types::{Entry, EntryKind, HardState, Index, ReplicaId, SnapshotMark, Term};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 
 /// The way back of a replica that lost acknowledged entries.
 ///
@@ -273,10 +275,18 @@ impl Raft {
     pub(crate) fn commit_what_a_quorum_holds(&mut self) {
         while self.is_leader() {
             let own = self.log.durable_index();
+            #[cfg(feature = "planted-bugs")]
+            let own = if is_planted(PlantedBug::LeaderCountsUnsyncedCopy) {
+                self.log.last_index()
+            } else {
+                own
+            };
             let held = |id| self.peers.get(&id).map_or(Index(0), |peer| peer.matched);
             let held = |id| if id == self.settings.id { own } else { held(id) };
             let Some(index) = quorum::reached(&self.membership, held) else { break };
             let of_own_term = self.log.term_at(index) == Some(self.hard_state.term);
+            #[cfg(feature = "planted-bugs")]
+            let of_own_term = of_own_term || is_planted(PlantedBug::OldTermCommittedByCount);
             if index <= self.committed || !of_own_term {
                 break;
             }
@@ -305,6 +315,12 @@ impl Raft {
     /// Follower: the leader says so much is committed, of what is known equal to its log.
     fn follow_commit(&mut self, commit: Index) {
         let known = commit.min(self.matched_in_term);
+        #[cfg(feature = "planted-bugs")]
+        let known = if is_planted(PlantedBug::CommitBeyondMatched) {
+            commit.min(self.log.last_index())
+        } else {
+            known
+        };
         if known > self.committed {
             self.advance_commit(known);
         }
@@ -395,6 +411,11 @@ impl Raft {
         let (term, life) = (self.hard_state.term, self.life);
         let outcome = AppendOutcome::Accepted { matched };
         let reply = Message::AppendReply(AppendReply { term, session, life, outcome });
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::AppendAcknowledgedBeforeDurable) {
+            self.send(to, reply);
+            return;
+        }
         self.send_once_durable(to, reply, matched);
     }
 

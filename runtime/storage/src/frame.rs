@@ -9,6 +9,8 @@
 use crate::crc::crc32c_extend;
 use crate::segment::NUMBERS_END;
 use alloc::vec::Vec;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{HardState, Index, ReplicaId, Term};
 use quorate_types::{LayoutError, LayoutReader, LayoutWriter};
 
@@ -120,6 +122,10 @@ fn encode_fields(header: &FrameHeader) -> Vec<u8> {
 /// Whether the bytes claim to be a frame of this segment; says nothing about their checksums.
 pub(crate) fn looks_like_frame(bytes: &[u8], segment: u64) -> bool {
     let mut reader = LayoutReader::new(bytes);
+    #[cfg(feature = "planted-bugs")]
+    if is_planted(PlantedBug::StaleFrameReplayed) {
+        return reader.u32("magic") == Ok(FRAME_MAGIC);
+    }
     reader.u32("magic") == Ok(FRAME_MAGIC)
         && reader.u32("kind").is_ok()
         && reader.u64("segment") == Ok(segment)

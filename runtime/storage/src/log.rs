@@ -12,6 +12,8 @@ use crate::{DiskOperation, IDENTITY_FILE, ServerIdentity, identity, record, twin
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Entry, HardState, Index, Membership, SnapshotMark, Term};
 use quorate_types::LayoutWriter;
 
@@ -214,6 +216,10 @@ impl Log {
         let mut operations = Vec::new();
         if !fits {
             operations = self.begin_segment_with(batch, &payload);
+            #[cfg(feature = "planted-bugs")]
+            if is_planted(PlantedBug::DirectoryNotSynced) {
+                operations.retain(|operation| *operation != DiskOperation::SyncDirectory);
+            }
         } else {
             self.take_effect(batch);
             let bytes = self.seal_frame(FrameKind::Batch, batch.entries, &payload);
@@ -221,6 +227,10 @@ impl Log {
             let offset = self.offset - bytes.len() as u64;
             operations.push(DiskOperation::WriteAt { file: file.clone(), offset, bytes });
             operations.push(DiskOperation::Sync { file });
+            #[cfg(feature = "planted-bugs")]
+            if is_planted(PlantedBug::SegmentNotSynced) {
+                operations.pop();
+            }
         }
         if !batch.is_empty() {
             self.content_sequence = self.sequence;

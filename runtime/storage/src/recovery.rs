@@ -17,6 +17,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Entry, HardState, Index, Membership, SnapshotMark};
 use replay::Replayed;
 
@@ -161,6 +163,10 @@ struct Newest {
 
 impl Verdict {
     fn is_damaged(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::CorruptionTakenForTornTail) {
+            return false;
+        }
         self.next_sequence <= self.vouched_sequence
     }
 }
@@ -280,6 +286,8 @@ fn judge(manifest: &Manifest, surveys: &[Survey<'_>]) -> Result<Verdict, Recover
                 && found.header.write_sequence == next_sequence
                 && found.header.chain_before == chain
                 && (found.header.kind == FrameKind::Opening) == is_first;
+            #[cfg(feature = "planted-bugs")]
+            let follows = planted_follows(found, survey, manifest, follows);
             if !follows {
                 break 'segments;
             }
@@ -300,10 +308,34 @@ fn judge(manifest: &Manifest, surveys: &[Survey<'_>]) -> Result<Verdict, Recover
         .map(|found| found.header.durable_sequence)
         .fold(manifest.durable_sequence, u64::max);
     let newest = newest(manifest, frames());
+    #[cfg(feature = "planted-bugs")]
+    let newest = if is_planted(PlantedBug::TermFromManifest) {
+        Newest { hard_state: manifest.hard_state, ..newest }
+    } else {
+        newest
+    };
     if newest.sequence < vouched_sequence {
         return Err(RecoveryError::HardStateLost { write_sequence: vouched_sequence });
     }
     Ok(Verdict { intact, next_sequence, chain, vouched_sequence, newest })
+}
+
+/// Whether a frame follows under the bugs that misjudge it.
+#[cfg(feature = "planted-bugs")]
+fn planted_follows(
+    found: &Found<'_>,
+    survey: &Survey<'_>,
+    manifest: &Manifest,
+    follows: bool,
+) -> bool {
+    if is_planted(PlantedBug::StaleFrameReplayed) {
+        return found.payload.is_some();
+    }
+    let is_last = survey.frames.last().is_some_and(|last| last.offset == found.offset);
+    let is_newest_batch = is_last
+        && found.header.entry_count > 0
+        && found.header.write_sequence > manifest.durable_sequence;
+    follows && !(is_newest_batch && is_planted(PlantedBug::NewestFrameDropped))
 }
 
 /// The newest of what the headers and the manifest say.

@@ -11,6 +11,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Index, SnapshotMark, Term};
 use quorate_types::{LayoutError, LayoutReader, LayoutWriter};
 
@@ -193,7 +195,16 @@ pub fn decode(bytes: &[u8]) -> Result<(SnapshotMark, Vec<u8>), SnapshotError> {
 /// Stores the file durably: after a crash it is there whole, or not at all.
 #[must_use]
 pub fn save(name: &str, bytes: Vec<u8>) -> Vec<DiskOperation> {
-    twin::replace(name, bytes)
+    let operations = twin::replace(name, bytes);
+    #[cfg(feature = "planted-bugs")]
+    let operations = operations
+        .into_iter()
+        .filter(|operation| {
+            let syncs = matches!(operation, DiskOperation::Sync { .. });
+            !(syncs && is_planted(PlantedBug::SnapshotFileNotSynced))
+        })
+        .collect();
+    operations
 }
 
 /// Removes snapshot files other than those of the marks in `keep`, and unfinished ones. Perform it
