@@ -102,9 +102,9 @@ pub(crate) struct LiveSegment {
 
 /// A file waiting to become a segment.
 #[derive(Clone, Debug)]
-pub(crate) struct Spare {
-    pub(crate) file: String,
-    pub(crate) recycled: bool,
+struct Spare {
+    file: String,
+    recycled: bool,
 }
 
 /// The log of one server.
@@ -136,7 +136,6 @@ pub(crate) struct Resume {
     pub(crate) settings: LogSettings,
     pub(crate) identity: ServerIdentity,
     pub(crate) segments: Vec<LiveSegment>,
-    pub(crate) spares: Vec<Spare>,
     pub(crate) next_segment: u64,
     pub(crate) next_spare: u64,
     pub(crate) offset: u64,
@@ -168,7 +167,6 @@ impl Log {
             settings,
             identity,
             segments: Vec::new(),
-            spares: Vec::new(),
             next_segment: 1,
             next_spare: 1,
             offset: 0,
@@ -190,7 +188,7 @@ impl Log {
             settings: resume.settings,
             identity: resume.identity,
             segments: resume.segments,
-            spares: resume.spares,
+            spares: Vec::new(),
             next_segment: resume.next_segment,
             next_spare: resume.next_spare,
             offset: resume.offset,

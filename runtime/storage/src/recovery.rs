@@ -9,7 +9,7 @@ mod replay;
 
 use crate::frame::FrameKind;
 use crate::identity::{self, IdentityFile};
-use crate::log::{LiveSegment, Log, LogSettings, LogState, Resume, Spare};
+use crate::log::{LiveSegment, Log, LogSettings, LogState, Resume};
 use crate::manifest::{self, MANIFEST_FILE, Manifest};
 use crate::segment::{self, Found, SEGMENT_HEADER_BYTES, Segment};
 use crate::{DiskOperation, IDENTITY_FILE, LogBatch, ServerIdentity, twin};
@@ -453,7 +453,6 @@ impl Repair<'_> {
             settings: self.settings,
             identity: self.manifest.identity,
             segments,
-            spares: self.spares(),
             next_segment,
             next_spare: numbers("spare-").max(1),
             offset: position.1,
@@ -494,35 +493,20 @@ impl Repair<'_> {
         (survey.segment, survey.bytes.unwrap_or_default())
     }
 
-    /// Files that wait to become segments.
-    fn spares(&self) -> Vec<Spare> {
-        let usable = self.files.iter().filter(|(name, bytes)| self.is_usable_spare(name, bytes));
-        usable.map(|(name, _)| Spare { file: name.clone(), recycled: false }).collect()
-    }
-
-    /// Of the right length and zeros throughout. One that is not may hold frames under the id that
-    /// comes next: a crash can undo the rename that began a segment and keep what was written to
-    /// it.
-    fn is_usable_spare(&self, name: &str, bytes: &[u8]) -> bool {
-        segment::number_in(name, "spare-").is_some()
-            && bytes.len() as u64 == self.settings.aligned_bytes()
-            && bytes.iter().all(|byte| *byte == 0)
-    }
-
-    /// Removes what a crash left unfinished: segments that no manifest lists, spares of the wrong
-    /// length, files that never took their name.
+    /// Removes what a crash left unfinished: segments that no manifest lists, files that never took
+    /// their name, and every spare. A spare may hold frames under the id that comes next, because a
+    /// crash can undo the rename that began a segment and keep what was written to it; and zeros
+    /// that read back may be in the page cache only, if the sync that was to keep them failed.
     fn clear_rubbish(&self) -> Vec<DiskOperation> {
         let listed = |id: u64| self.manifest.segments.iter().any(|segment| segment.id == id);
-        let is_rubbish = |name: &str, bytes: &[u8]| {
+        let is_rubbish = |name: &str| {
             let unlisted = segment::number_in(name, "segment-").is_some_and(|id| !listed(id));
             let spare = segment::number_in(name, "spare-").is_some();
             let temporary = [IDENTITY_FILE, MANIFEST_FILE].map(twin::temporary_name);
-            unlisted
-                || spare && !self.is_usable_spare(name, bytes)
-                || temporary.iter().any(|temporary| temporary == name)
+            unlisted || spare || temporary.iter().any(|temporary| temporary == name)
         };
-        let rubbish = self.files.iter().filter(|(name, bytes)| is_rubbish(name, bytes));
-        let removals = rubbish.map(|(name, _)| DiskOperation::Remove { file: name.clone() });
+        let rubbish = self.files.keys().filter(|name| is_rubbish(name));
+        let removals = rubbish.map(|name| DiskOperation::Remove { file: name.clone() });
         // The names found may not be durable, least of all that of the manifest that condemns the
         // rubbish; they must be before any of it goes.
         core::iter::once(DiskOperation::SyncDirectory).chain(removals).collect()
