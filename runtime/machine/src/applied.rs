@@ -69,4 +69,6 @@ pub struct Applied {
     pub components_completed: Vec<ComponentDigest>,
     /// Components taken out of the catalogue.
     pub components_removed: Vec<ComponentDigest>,
+    /// Whether addresses of members changed, or a member has left.
+    pub members_changed: bool,
 }

@@ -7,11 +7,14 @@
 
 use crate::applied::{Applied, AppliedReply, ConnectionResult, SessionGrant, ZnodeEvent};
 use crate::change::{AclSource, Change};
-use crate::items::{Component, KeptReply, Mount, Session, Ticket, TimerKey};
+use crate::items::{
+    Component, KeptReply, Member, MembershipChange, MembershipStep, Mount, Session, Ticket,
+    TimerKey,
+};
 use crate::request::Stamp;
 use crate::tables::{
-    Chunks, Components, Deadlines, Due, Ephemerals, KeptReplies, Members, Mounts, ObjectTickets,
-    SessionTickets, Sessions, State, Tickets, Timers, Znodes,
+    Chunks, Components, Deadlines, Due, Ephemerals, KeptReplies, Members, MembershipChanges,
+    Mounts, ObjectTickets, SessionTickets, Sessions, State, Tickets, Timers, Znodes,
 };
 use crate::transaction::{Origin, Transaction};
 use crate::znode::{self, TreeKey, Znode, ZnodeKind};
@@ -20,7 +23,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use quorate_types::request::WatchEventKind;
 use quorate_types::{
-    AclEntry, ComponentDigest, Outcome, Reply, SessionId, TicketId, ZnodePath, Zxid,
+    AclEntry, ComponentDigest, Outcome, Reply, ServerId, SessionId, TicketId, ZnodePath, Zxid,
 };
 
 /// Applies a whole transaction.
@@ -84,8 +87,19 @@ pub(crate) fn apply_change(
             state.put::<Mounts>(path.clone(), Some(Arc::new(mount)));
         }
         Change::RecordMember { server, incarnation } => {
-            state.put::<Members>(*server, Some(*incarnation));
+            let member = Member { incarnation: Some(*incarnation), ..member_of(state, *server) };
+            state.put::<Members>(*server, Some(Arc::new(member)));
         }
+        Change::RecordAddress { server, address } => {
+            let member = Member { address: Some(address.clone()), ..member_of(state, *server) };
+            state.put::<Members>(*server, Some(Arc::new(member)));
+            applied.members_changed = true;
+        }
+        Change::BeginMembership { server, step, session, sequence } => {
+            let change = MembershipChange { step: *step, session: *session, sequence: *sequence };
+            state.put::<MembershipChanges>(*server, Some(change));
+        }
+        Change::EndMembership { server, done } => end_membership(state, *server, *done, applied),
     }
 }
 
@@ -351,6 +365,20 @@ fn remove_component(state: &mut impl State, digest: &ComponentDigest, applied: &
     }
     state.put::<Components>(*digest, None);
     applied.components_removed.push(*digest);
+}
+
+fn member_of(state: &impl State, server: ServerId) -> Member {
+    state.get::<Members>(&server).map_or_else(Member::default, Arc::unwrap_or_clone)
+}
+
+fn end_membership(state: &mut impl State, server: ServerId, done: bool, applied: &mut Applied) {
+    let change = state.get::<MembershipChanges>(&server).expect("a change ended is under way");
+    state.put::<MembershipChanges>(server, None);
+    if done && change.step == MembershipStep::Remove {
+        let member = Member { address: None, removed: true, ..member_of(state, server) };
+        state.put::<Members>(server, Some(Arc::new(member)));
+        applied.members_changed = true;
+    }
 }
 
 /// The bytes of a component that is there completely.

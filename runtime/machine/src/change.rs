@@ -5,14 +5,15 @@
 //! counters, indexes) is derived in `apply` alone.
 
 use crate::codec;
+use crate::items::{MembershipStep, Stored};
 use crate::znode::ZnodeKind;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use quorate_types::recipe::RecipeDescriptor;
 use quorate_types::{
-    AclEntry, ComponentDigest, Incarnation, LayoutError, LayoutReader, LayoutWriter, Outcome,
-    ServerId, SessionId, TicketId, ZnodePath,
+    AclEntry, ComponentDigest, Incarnation, LayoutError, LayoutReader, LayoutWriter, MemberAddress,
+    Outcome, ServerId, SessionId, TicketId, ZnodePath,
 };
 
 /// Where a new znode's ACL comes from.
@@ -179,6 +180,31 @@ pub enum Change {
         /// What its disk says.
         incarnation: Incarnation,
     },
+    /// A member's addresses.
+    RecordAddress {
+        /// The member.
+        server: ServerId,
+        /// Where it is reached.
+        address: MemberAddress,
+    },
+    /// A change of the membership begins: leaders see to it until it ends.
+    BeginMembership {
+        /// Whose membership.
+        server: ServerId,
+        /// How it changes.
+        step: MembershipStep,
+        /// Whose request.
+        session: SessionId,
+        /// Which.
+        sequence: u64,
+    },
+    /// The change of the membership that was under way has ended.
+    EndMembership {
+        /// Whose membership.
+        server: ServerId,
+        /// Whether it was done; else nothing was changed.
+        done: bool,
+    },
 }
 
 impl Change {
@@ -298,6 +324,29 @@ impl Change {
                 writer.u64(server.0);
                 writer.u64(incarnation.0);
             }
+            other => other.write_member_change(writer),
+        }
+    }
+
+    fn write_member_change(&self, writer: &mut LayoutWriter) {
+        match self {
+            Change::RecordAddress { server, address } => {
+                writer.u8(19);
+                writer.u64(server.0);
+                codec::write_address(writer, address);
+            }
+            Change::BeginMembership { server, step, session, sequence } => {
+                writer.u8(20);
+                writer.u64(server.0);
+                step.write(writer);
+                writer.u64(session.0);
+                writer.u64(*sequence);
+            }
+            Change::EndMembership { server, done } => {
+                writer.u8(21);
+                writer.u64(server.0);
+                writer.bool(*done);
+            }
             _ => unreachable!("every other change was written before"),
         }
     }
@@ -308,7 +357,8 @@ impl Change {
             1..=4 => Change::read_znode_change(tag, reader),
             5..=7 => Change::read_session_change(tag, reader),
             8..=11 => Change::read_recipe_change(tag, reader),
-            _ => Change::read_catalogue_change(tag, reader),
+            12..=18 => Change::read_catalogue_change(tag, reader),
+            _ => Change::read_member_change(tag, reader),
         }
     }
 
@@ -403,9 +453,28 @@ impl Change {
                 path: codec::read_path(reader, "mount")?,
                 reason: reader.text("reason")?,
             }),
-            18 => Ok(Change::RecordMember {
+            _ => Ok(Change::RecordMember {
                 server: ServerId(reader.u64("server")?),
                 incarnation: Incarnation(reader.u64("incarnation")?),
+            }),
+        }
+    }
+
+    fn read_member_change(tag: u8, reader: &mut LayoutReader<'_>) -> Result<Change, LayoutError> {
+        match tag {
+            19 => Ok(Change::RecordAddress {
+                server: ServerId(reader.u64("server")?),
+                address: codec::read_address(reader)?,
+            }),
+            20 => Ok(Change::BeginMembership {
+                server: ServerId(reader.u64("server")?),
+                step: MembershipStep::read(reader)?,
+                session: SessionId(reader.u64("session")?),
+                sequence: reader.u64("sequence")?,
+            }),
+            21 => Ok(Change::EndMembership {
+                server: ServerId(reader.u64("server")?),
+                done: reader.bool("done")?,
             }),
             _ => Err(LayoutError::Invalid { field: "change" }),
         }
@@ -435,6 +504,7 @@ impl Change {
                 Change::UploadChunk { bytes, .. } => bytes.len(),
                 Change::PutMount { path, config, .. } => path.as_str().len() + config.len(),
                 Change::SuspendMount { path, reason } => path.as_str().len() + reason.len(),
+                Change::RecordAddress { address, .. } => address.peer.len() + address.native.len(),
                 _ => 0,
             }
     }

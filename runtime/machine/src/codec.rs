@@ -13,8 +13,8 @@ use quorate_types::recipe::{
 };
 use quorate_types::request::MultiReply;
 use quorate_types::{
-    AclEntry, ComponentDigest, ErrorCode, LayoutError, LayoutReader, LayoutWriter, Outcome,
-    Permissions, Refusal, Reply, SessionId, Stat, TicketId, ZnodePath, Zxid,
+    AclEntry, ComponentDigest, ErrorCode, LayoutError, LayoutReader, LayoutWriter, MemberAddress,
+    Outcome, Permissions, Refusal, Reply, SessionId, Stat, TicketId, ZnodePath, Zxid,
 };
 
 type Read<T> = Result<T, LayoutError>;
@@ -27,6 +27,15 @@ pub(crate) fn read_path(reader: &mut LayoutReader<'_>, field: &'static str) -> R
     let bytes = reader.bytes(field)?;
     let text = core::str::from_utf8(bytes).map_err(|_| LayoutError::Invalid { field })?;
     ZnodePath::parse(text).map_err(|_| LayoutError::Invalid { field })
+}
+
+pub(crate) fn write_address(writer: &mut LayoutWriter, address: &MemberAddress) {
+    writer.text(&address.peer);
+    writer.text(&address.native);
+}
+
+pub(crate) fn read_address(reader: &mut LayoutReader<'_>) -> Read<MemberAddress> {
+    Ok(MemberAddress { peer: reader.text("peer address")?, native: reader.text("native address")? })
 }
 
 pub(crate) fn read_bytes(reader: &mut LayoutReader<'_>, field: &'static str) -> Read<Bytes> {

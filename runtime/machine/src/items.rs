@@ -1,5 +1,5 @@
 //! The replicated items besides znodes: sessions, kept replies, tickets, timers, mounts and
-//! components.
+//! components, members.
 //!
 //! Each has one layout, used for images and, hashed, for the digest. Data only.
 
@@ -10,8 +10,8 @@ use alloc::sync::Arc;
 use bytes::Bytes;
 use quorate_types::recipe::RecipeDescriptor;
 use quorate_types::{
-    ComponentDigest, Incarnation, LayoutError, LayoutReader, LayoutWriter, Outcome, ServerId,
-    SessionId, TicketId, ZnodePath, Zxid,
+    ComponentDigest, Incarnation, LayoutError, LayoutReader, LayoutWriter, MemberAddress, Outcome,
+    ServerId, SessionId, TicketId, ZnodePath, Zxid,
 };
 
 type Read<T> = Result<T, LayoutError>;
@@ -89,6 +89,42 @@ impl Component {
     }
 }
 
+/// What is on record of a server. Consensus decides who is a member and who votes; this is the one
+/// place that says where members are and which data directories they run on. It is replicated
+/// state, so that snapshots carry it and no server's configuration has to follow a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// Where it is reached; `None`: not on record yet.
+    pub address: Option<MemberAddress>,
+    /// The data directory it joined with; `None`: not connected to a leader yet.
+    pub incarnation: Option<Incarnation>,
+    /// It has left for good: its id is never used again.
+    pub removed: bool,
+}
+
+/// How the membership is to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembershipStep {
+    /// The server becomes a learner, if it is no member yet.
+    Add,
+    /// The learner becomes a voter.
+    Promote,
+    /// The member leaves.
+    Remove,
+}
+
+/// A change of the membership that is under way, and whose request it answers. On record, so that
+/// the next leader ends what one began, and answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MembershipChange {
+    /// How.
+    pub step: MembershipStep,
+    /// Whose request.
+    pub session: SessionId,
+    /// Which.
+    pub sequence: u64,
+}
+
 /// A part of a component: which, and where it begins.
 pub(crate) type ChunkKey = (ComponentDigest, u32);
 
@@ -109,7 +145,6 @@ macro_rules! stored_number {
 stored_number!(SessionId);
 stored_number!(TicketId);
 stored_number!(ServerId);
-stored_number!(Incarnation);
 
 impl Stored for u64 {
     fn write(&self, writer: &mut LayoutWriter) {
@@ -326,5 +361,57 @@ impl Stored for Bytes {
 
     fn read(reader: &mut LayoutReader<'_>) -> Read<Bytes> {
         codec::read_bytes(reader, "bytes")
+    }
+}
+
+impl Stored for Member {
+    fn write(&self, writer: &mut LayoutWriter) {
+        writer.option(self.address.as_ref(), codec::write_address);
+        writer.option(self.incarnation, |writer, incarnation| writer.u64(incarnation.0));
+        writer.bool(self.removed);
+    }
+
+    fn read(reader: &mut LayoutReader<'_>) -> Read<Member> {
+        Ok(Member {
+            address: reader.option("address", codec::read_address)?,
+            incarnation: reader
+                .option("incarnation", |reader| reader.u64("incarnation").map(Incarnation))?,
+            removed: reader.bool("removed")?,
+        })
+    }
+}
+
+impl Stored for MembershipStep {
+    fn write(&self, writer: &mut LayoutWriter) {
+        writer.u8(match self {
+            MembershipStep::Add => 0,
+            MembershipStep::Promote => 1,
+            MembershipStep::Remove => 2,
+        });
+    }
+
+    fn read(reader: &mut LayoutReader<'_>) -> Read<MembershipStep> {
+        match reader.u8("membership step")? {
+            0 => Ok(MembershipStep::Add),
+            1 => Ok(MembershipStep::Promote),
+            2 => Ok(MembershipStep::Remove),
+            _ => Err(LayoutError::Invalid { field: "membership step" }),
+        }
+    }
+}
+
+impl Stored for MembershipChange {
+    fn write(&self, writer: &mut LayoutWriter) {
+        self.step.write(writer);
+        writer.u64(self.session.0);
+        writer.u64(self.sequence);
+    }
+
+    fn read(reader: &mut LayoutReader<'_>) -> Read<MembershipChange> {
+        Ok(MembershipChange {
+            step: MembershipStep::read(reader)?,
+            session: SessionId(reader.u64("session")?),
+            sequence: reader.u64("sequence")?,
+        })
     }
 }

@@ -43,6 +43,7 @@ pub use executor::{
     ComponentStatus, RecipeEnd, RecipeEvent, RecipeExecutor, RecipeFailure, RecipeFault,
     RecipeFaultKind, RecipeRun,
 };
+pub use items::{Member, MembershipChange, MembershipStep};
 pub use machine::{Machine, SessionStatus, Verdict};
 pub use outstanding::Outstanding;
 pub use request::{ConnectionOrigin, Identity, Prepared, RecipeCall, Request, Stamp};

@@ -9,12 +9,14 @@ use crate::apply;
 use crate::digest;
 use crate::executor::RecipeExecutor;
 use crate::image;
+use crate::items::{Member, MembershipChange};
 use crate::outstanding::Outstanding;
 use crate::prepare::{self, Work};
 use crate::read;
 use crate::request::{Identity, Prepared, RecipeCall, Request, Stamp};
 use crate::tables::{
-    Components, Deadlines, Members, Mounts, Overlay, Sessions, State, Tables, Tickets, Znodes,
+    Components, Deadlines, Members, MembershipChanges, Mounts, Overlay, Sessions, State, Tables,
+    Tickets, Znodes,
 };
 use crate::transaction::{Origin, Transaction};
 use crate::znode::{TreeKey, Znode};
@@ -28,8 +30,8 @@ use core::ops::Bound;
 use quorate_types::limits::Limits;
 use quorate_types::recipe::OperationKind;
 use quorate_types::{
-    ComponentDigest, ErrorCode, Incarnation, LayoutError, Operation, Outcome, Refusal, ServerId,
-    SessionId, ZnodePath, Zxid,
+    ComponentDigest, ErrorCode, LayoutError, Operation, Outcome, Refusal, ServerId, SessionId,
+    ZnodePath, Zxid,
 };
 
 /// The applied state. A clone is cheap and does not change.
@@ -296,10 +298,24 @@ impl Machine {
         all.iter().filter_map(|(session, _)| self.session(*session)).collect()
     }
 
-    /// A member's incarnation, if it was recorded.
+    /// What is on record of a server.
     #[must_use]
-    pub fn member(&self, server: ServerId) -> Option<Incarnation> {
+    pub fn member(&self, server: ServerId) -> Option<Arc<Member>> {
         self.tables.get::<Members>(&server)
+    }
+
+    /// Every server on record, removed ones included.
+    #[must_use]
+    pub fn members(&self) -> Vec<(ServerId, Arc<Member>)> {
+        let all = self.tables.table::<Members>();
+        all.iter().map(|(server, member)| (*server, member.clone())).collect()
+    }
+
+    /// The change of the membership that is under way, and whose membership it changes.
+    #[must_use]
+    pub fn membership_change(&self) -> Option<(ServerId, MembershipChange)> {
+        let all = self.tables.table::<MembershipChanges>();
+        all.iter().next().map(|(server, change)| (*server, *change))
     }
 
     /// Number of znodes, the root included.

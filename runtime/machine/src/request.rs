@@ -7,7 +7,8 @@ use crate::transaction::Transaction;
 use alloc::string::String;
 use alloc::vec::Vec;
 use quorate_types::{
-    Incarnation, Operation, Outcome, ServerId, SessionId, TicketId, ZnodePath, Zxid,
+    Incarnation, MemberAddress, Operation, Outcome, Refusal, ServerId, SessionId, TicketId,
+    ZnodePath, Zxid,
 };
 
 /// Who a connection proved to be.
@@ -118,6 +119,20 @@ pub enum Request {
         server: ServerId,
         /// What its disk says.
         incarnation: Incarnation,
+    },
+    /// Put a member of the first membership on record, unless it is.
+    RecordAddress {
+        /// The member.
+        server: ServerId,
+        /// Where it is reached.
+        address: MemberAddress,
+    },
+    /// End the change of the membership that is under way, and answer whose request it was.
+    EndMembership {
+        /// Whose membership.
+        server: ServerId,
+        /// Done, or why nothing was changed.
+        outcome: Result<(), Refusal>,
     },
 }
 

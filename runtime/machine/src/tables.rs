@@ -7,7 +7,8 @@
 use crate::cow_map::CowMap;
 use crate::digest;
 use crate::items::{
-    ChunkKey, Component, KeptReply, Mount, RequestKey, Session, Stored, Ticket, TimerKey,
+    ChunkKey, Component, KeptReply, Member, MembershipChange, Mount, RequestKey, Session, Stored,
+    Ticket, TimerKey,
 };
 use crate::znode::{TreeKey, Znode};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -17,8 +18,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::ops::Bound;
 use quorate_types::{
-    ComponentDigest, Incarnation, LayoutError, LayoutReader, LayoutWriter, ServerId, SessionId,
-    TicketId, ZnodePath, Zxid,
+    ComponentDigest, LayoutError, LayoutReader, LayoutWriter, ServerId, SessionId, TicketId,
+    ZnodePath, Zxid,
 };
 
 /// One table of the state.
@@ -212,7 +213,9 @@ tables! {
         Mounts mounts: ZnodePath => Arc<Mount>, 6;
         Components components: ComponentDigest => Arc<Component>, 7;
         Chunks chunks: ChunkKey => Bytes, 8;
-        Members members: ServerId => Incarnation, 9;
+        Members members: ServerId => Arc<Member>, 9;
+        // At most one entry: one change at a time.
+        MembershipChanges membership_changes: ServerId => MembershipChange, 10;
     }
     derived {
         Ephemerals ephemerals: (SessionId, ZnodePath);
@@ -445,9 +448,15 @@ pub(crate) fn scan_merged<T: Table>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_types::Incarnation;
 
-    fn server(number: u64) -> (ServerId, Option<Incarnation>) {
-        (ServerId(number), Some(Incarnation(number * 10)))
+    fn on(incarnation: u64) -> Option<Arc<Member>> {
+        let incarnation = Some(Incarnation(incarnation));
+        Some(Arc::new(Member { incarnation, ..Member::default() }))
+    }
+
+    fn server(number: u64) -> (ServerId, Option<Arc<Member>>) {
+        (ServerId(number), on(number * 10))
     }
 
     fn members(state: &impl State) -> Vec<u64> {
@@ -474,9 +483,9 @@ mod tests {
         let (key, value) = server(4);
         state.put::<Members>(key, value);
         state.put::<Members>(ServerId(3), None);
-        state.put::<Members>(ServerId(5), Some(Incarnation(1)));
+        state.put::<Members>(ServerId(5), on(1));
         assert_eq!(members(&state), [1, 4, 5]);
-        assert_eq!(state.get::<Members>(&ServerId(5)), Some(Incarnation(1)));
+        assert_eq!(state.get::<Members>(&ServerId(5)), on(1));
         assert_eq!(state.get::<Members>(&ServerId(3)), None);
     }
 
@@ -486,7 +495,7 @@ mod tests {
         state.put::<Members>(ServerId(3), None);
         state.overlay.commit(Zxid(7));
         let mark = state.overlay.mark();
-        state.put::<Members>(ServerId(3), Some(Incarnation(9)));
+        state.put::<Members>(ServerId(3), on(9));
         state.put::<Members>(ServerId(1), None);
         state.overlay.rollback(&mark);
         assert_eq!(members(&state), [1, 5]);
@@ -495,14 +504,14 @@ mod tests {
     #[test]
     fn an_entry_is_forgotten_when_its_last_writer_is_applied() {
         let mut state = layered();
-        state.put::<Members>(ServerId(2), Some(Incarnation(1)));
-        state.put::<Members>(ServerId(9), Some(Incarnation(1)));
+        state.put::<Members>(ServerId(2), on(1));
+        state.put::<Members>(ServerId(9), on(1));
         state.overlay.commit(Zxid(7));
-        state.put::<Members>(ServerId(2), Some(Incarnation(2)));
+        state.put::<Members>(ServerId(2), on(2));
         state.overlay.commit(Zxid(8));
         state.overlay.forget(Zxid(7));
         assert_eq!(state.overlay.entry_count(), 1);
-        assert_eq!(state.get::<Members>(&ServerId(2)), Some(Incarnation(2)));
+        assert_eq!(state.get::<Members>(&ServerId(2)), on(2));
         state.overlay.forget(Zxid(8));
         assert_eq!(state.overlay.entry_count(), 0);
     }
@@ -515,7 +524,7 @@ mod tests {
             let (key, value) = server(number);
             one.put::<Members>(key, value);
             let (key, value) = server(49 - number);
-            other.put::<Members>(key, Some(Incarnation(1)));
+            other.put::<Members>(key, on(1));
             other.put::<Members>(key, value);
         }
         assert_eq!(one.digest(), other.digest());

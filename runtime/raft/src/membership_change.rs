@@ -18,14 +18,19 @@ impl Raft {
         change: MembershipChange,
     ) -> Result<Index, ProposeRefusal> {
         self.check_may_propose()?;
-        if self.membership_pending > self.committed || !self.has_committed_in_term() {
-            return Err(ProposeRefusal::MembershipPending);
-        }
-        if self.membership.is_joint() {
+        if !self.is_membership_settled() {
             return Err(ProposeRefusal::MembershipPending);
         }
         let next = self.membership.change(&change).map_err(ProposeRefusal::Membership)?;
         Ok(self.append_membership(&next))
+    }
+
+    /// Leader: whether no change is under way: every membership entry there is has committed, the
+    /// joint phase is over, and something of this leader's own term is committed.
+    pub fn is_membership_settled(&self) -> bool {
+        self.membership_pending <= self.committed
+            && self.has_committed_in_term()
+            && !self.membership.is_joint()
     }
 
     fn append_membership(&mut self, membership: &Membership) -> Index {

@@ -86,6 +86,9 @@ impl<E: RecipeExecutor> Replica<E> {
         for digest in applied.components_removed {
             self.actions.push_back(Action::RemoveComponent { digest });
         }
+        if applied.members_changed {
+            self.tell_peers();
+        }
     }
 
     /// The leader watches over every session that was opened or attached, wherever.

@@ -3,6 +3,7 @@
 //! Data only: no callback, channel or future. The shell of a server and the simulator perform the
 //! same actions. Invariant: an action describes everything needed to perform it.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use quorate_machine::{Identity, Machine};
 use quorate_raft::SnapshotMark;
 use quorate_storage::DiskOperation;
-use quorate_types::{ComponentDigest, Incarnation, ServerId};
+use quorate_types::{ComponentDigest, Incarnation, MemberAddress, ServerId};
 use quorate_wire::native::{ClientFrame, ServerFrame};
 use quorate_wire::peer::PeerFrame;
 
@@ -137,6 +138,12 @@ pub enum Action {
         peer: ServerId,
         /// For the operator.
         reason: String,
+    },
+    /// Where the members are, this server included. Dial and accept these and nobody else; close
+    /// connections to others. Comes with the start, and whenever it changes.
+    PeersChanged {
+        /// By server.
+        members: BTreeMap<ServerId, MemberAddress>,
     },
     /// Perform these in order, after all batches before, then say [`Input::DiskDone`].
     Disk {

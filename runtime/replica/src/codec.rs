@@ -283,7 +283,11 @@ fn write_request(writer: &mut LayoutWriter, request: &Request) {
             writer.raw(password);
             write_identity(writer, identity);
         }
-        Request::ExpireSession { .. } | Request::FireDue | Request::RecordMember { .. } => {
+        Request::ExpireSession { .. }
+        | Request::FireDue
+        | Request::RecordMember { .. }
+        | Request::RecordAddress { .. }
+        | Request::EndMembership { .. } => {
             unreachable!("only the leader makes {request:?}, and keeps it")
         }
     }

@@ -181,6 +181,10 @@ impl<E: RecipeExecutor> Replica<E> {
             let text = "this server refetches damaged entries of its log; try another";
             return Err(Refusal::new(ErrorCode::ServerUnavailable, text));
         }
+        if !self.belongs() {
+            let text = "this server is no member of the cluster; try another";
+            return Err(Refusal::new(ErrorCode::ServerUnavailable, text));
+        }
         if self.shutting_down_since_ms.is_some() {
             let text = "this server is shutting down; try another";
             return Err(Refusal::new(ErrorCode::ServerUnavailable, text));

@@ -78,6 +78,9 @@ impl<E: RecipeExecutor> Replica<E> {
         for peer in output.snapshot_wanted {
             self.on_snapshot_wanted(server_of(peer));
         }
+        if output.membership_changed {
+            self.on_membership_changed();
+        }
         if output.role_changed {
             self.on_role_changed();
         }

@@ -22,6 +22,7 @@ mod consensus;
 mod delivery;
 mod forward;
 mod leading;
+mod membership;
 mod peer;
 mod proposal;
 mod read;
@@ -34,7 +35,8 @@ mod status;
 pub use boundary::{Action, Input, Now};
 pub use codec::is_append;
 pub use quorate_raft::SnapshotMark;
-pub use settings::{MemberAddress, Settings, Verify};
+pub use quorate_types::MemberAddress;
+pub use settings::{Settings, Verify};
 pub use start::StartError;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -76,6 +78,10 @@ pub struct Replica<E: RecipeExecutor> {
     peers: BTreeMap<ServerId, Peer>,
     watches: WatchTable,
     snapshots: Snapshots,
+    /// Where the shell was told that the members are.
+    peers_told: Option<BTreeMap<ServerId, MemberAddress>>,
+    /// Whether this server was a member, in a membership that was in effect here.
+    belonged: bool,
     /// What is wrong, by subject; bounded by the number of subjects there are.
     alarms: BTreeMap<String, String>,
     shutting_down_since_ms: Option<u64>,

@@ -7,6 +7,7 @@
 use crate::Replica;
 use crate::boundary::Action;
 use crate::codec;
+use crate::membership::removal_words;
 use crate::replica_of;
 use alloc::format;
 use alloc::string::String;
@@ -37,6 +38,11 @@ impl<E: RecipeExecutor> Replica<E> {
             self.refuse_incarnation(peer);
             return;
         }
+        if self.is_removed(peer) {
+            let reason = removal_words(peer);
+            self.actions.push_back(Action::ClosePeer { peer, reason });
+            return;
+        }
         self.peers.insert(peer, Peer { generation, incarnation });
         self.raft.peer_connected(replica_of(peer));
         self.snapshots.forget_peer(peer);
@@ -47,7 +53,8 @@ impl<E: RecipeExecutor> Replica<E> {
     /// What is known of a member's data directory: also from entries that are not applied yet, for
     /// after a start nothing may be, and a wiped server's vote would count by then.
     fn recorded_incarnation(&self, peer: ServerId) -> Option<Incarnation> {
-        self.machine.member(peer).or_else(|| {
+        let applied = self.machine.member(peer).and_then(|member| member.incarnation);
+        applied.or_else(|| {
             let unapplied = self.applied.next()..=self.raft.last_index();
             let commands = self
                 .raft
@@ -79,7 +86,9 @@ impl<E: RecipeExecutor> Replica<E> {
     /// Entries were applied: a connected peer may turn out to be another than the one on record.
     pub(crate) fn check_incarnations(&mut self) {
         let wrong = self.peers.iter().find(|(server, peer)| {
-            self.machine.member(**server).is_some_and(|recorded| recorded != peer.incarnation)
+            let member = self.machine.member(**server);
+            let recorded = member.and_then(|member| member.incarnation);
+            recorded.is_some_and(|recorded| recorded != peer.incarnation)
         });
         if let Some((server, peer)) = wrong.map(|(server, peer)| (*server, *peer)) {
             self.on_peer_disconnected(server, peer.generation);

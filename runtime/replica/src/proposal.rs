@@ -62,6 +62,7 @@ impl<E: RecipeExecutor> Replica<E> {
                 return false;
             }
             leading.become_ready(&self.machine, self.now);
+            self.record_first_members();
             self.record_incarnations();
         }
         let mut moved = false;
@@ -70,6 +71,7 @@ impl<E: RecipeExecutor> Replica<E> {
             moved = true;
         }
         self.release_held_answers();
+        moved |= self.advance_membership();
         self.fire_due() || self.watch_sessions() || moved
     }
 
@@ -165,13 +167,18 @@ impl<E: RecipeExecutor> Replica<E> {
             if due.is_none_or(|due_ms| due_ms > stamp_ms) {
                 return false;
             }
-            let before = self.raft.last_index();
-            self.turn_into_transaction(Source::Leader, Request::FireDue);
-            if self.raft.last_index() == before {
+            if !self.do_as_leader(Request::FireDue) {
                 return false;
             }
         }
         true
+    }
+
+    /// Does what nobody asked for. True: it became a proposal.
+    pub(crate) fn do_as_leader(&mut self, request: Request) -> bool {
+        let before = self.raft.last_index();
+        self.turn_into_transaction(Source::Leader, request);
+        self.raft.last_index() > before
     }
 
     /// Sessions that may have to expire: first confirm that this is still the leader, with a round
@@ -219,7 +226,9 @@ impl<E: RecipeExecutor> Replica<E> {
     /// As [`Replica::record_incarnations`], of one member.
     pub(crate) fn record_incarnation(&mut self, server: ServerId, incarnation: Incarnation) {
         let ready = self.leading.as_ref().is_some_and(|leading| leading.ready);
-        if ready && self.machine.member(server).is_none() {
+        let belongs = self.raft.membership().members().contains(&crate::replica_of(server));
+        let recorded = self.machine.member(server).and_then(|known| known.incarnation);
+        if ready && belongs && recorded.is_none() {
             let request = Request::RecordMember { server, incarnation };
             self.turn_into_transaction(Source::Leader, request);
         }

@@ -4,10 +4,9 @@
 //! transaction does; that is all in the log.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use quorate_storage::ServerIdentity;
-use quorate_types::ServerId;
 use quorate_types::limits::Limits;
+use quorate_types::{MemberAddress, ServerId};
 
 /// Which recipe calls a follower runs again to compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,23 +20,18 @@ pub enum Verify {
     All,
 }
 
-/// Where a member is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberAddress {
-    /// Host and port for peers.
-    pub peer: String,
-    /// Host and port for native clients.
-    pub native: String,
-}
-
 /// What a replica is told at start.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Which server of which cluster. The incarnation counts only when the disk is empty; else
     /// the one on disk does.
     pub identity: ServerIdentity,
-    /// The members of a new cluster, and where they are.
+    /// The members of a new cluster, and where they are; of a joining server, those it may be
+    /// contacted by at first. What the cluster has on record counts before it.
     pub members: BTreeMap<ServerId, MemberAddress>,
+    /// Whether an empty data directory waits to be added to a running cluster. Without it, it is
+    /// one of a new cluster's.
+    pub join: bool,
     /// Seed of every random choice of this replica.
     pub seed: u64,
     /// Shortest time without a leader before an election.

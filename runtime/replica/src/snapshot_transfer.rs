@@ -99,12 +99,14 @@ impl<E: RecipeExecutor> Replica<E> {
         if !(due && free) {
             return;
         }
+        let membership = self.raft.membership_at(self.applied);
+        if membership.voters.is_empty() {
+            // A server that joined by entries learns the membership from the one that added it;
+            // until then its snapshot would be of no use to anybody.
+            return;
+        }
         let term = self.raft.term_at(self.applied).expect("applied entries are in the log");
-        let mark = SnapshotMark {
-            index: self.applied,
-            term,
-            membership: self.raft.membership_at(self.applied),
-        };
+        let mark = SnapshotMark { index: self.applied, term, membership };
         self.snapshots.applied_bytes = 0;
         self.snapshots.saving = Some(mark.clone());
         self.actions.push_back(Action::SaveSnapshot { mark, machine: self.machine.clone() });
@@ -336,6 +338,7 @@ impl<E: RecipeExecutor> Replica<E> {
         self.snapshots.applied_bytes = 0;
         self.perform(operations, DiskPurpose::Upkeep);
         self.compile_all_components();
+        self.tell_peers();
         // What changed in between was not seen change by change, so watches would miss it.
         self.close_all_connections("this server caught up by a snapshot; connect again");
         self.deliver_early_answers();

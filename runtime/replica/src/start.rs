@@ -53,7 +53,8 @@ struct Ground {
 }
 
 impl<E: RecipeExecutor> Replica<E> {
-    /// Starts from the files of a data directory; none at all: a new cluster's server.
+    /// Starts from the files of a data directory; none at all: a new cluster's server, or one that
+    /// waits to be added to a running one.
     ///
     /// # Errors
     /// When the files are another server's, or so damaged that starting could lose what was
@@ -90,6 +91,8 @@ impl<E: RecipeExecutor> Replica<E> {
             peers: BTreeMap::new(),
             watches: WatchTable::new(),
             snapshots: Snapshots::standing_on(mark),
+            peers_told: None,
+            belonged: false,
             alarms: BTreeMap::new(),
             shutting_down_since_ms: None,
             shut_down: false,
@@ -102,6 +105,8 @@ impl<E: RecipeExecutor> Replica<E> {
             replica.raise_alarm(String::from("log"), alarm);
         }
         replica.compile_all_components();
+        replica.on_membership_changed();
+        replica.tell_peers();
         replica.settle();
         Ok(replica)
     }
@@ -127,10 +132,11 @@ fn log_settings(settings: &Settings) -> LogSettings {
 }
 
 fn first_membership(settings: &Settings) -> Membership {
-    Membership {
-        voters: settings.members.keys().map(|server| replica_of(*server)).collect(),
-        ..Membership::default()
+    if settings.join {
+        // Nobody's vote is known, so this server never campaigns: it waits for a leader.
+        return Membership::default();
     }
+    Membership::of_voters(settings.members.keys().map(|server| replica_of(*server)))
 }
 
 fn create(settings: &Settings) -> Ground {

@@ -51,12 +51,13 @@ impl<E: RecipeExecutor> Replica<E> {
 
     fn member_status(&self, server: ServerId) -> MemberStatus {
         let id = replica_of(server);
-        let address = self.settings.members.get(&server);
+        let recorded = self.machine.member(server).and_then(|member| member.address.clone());
+        let address = recorded.or_else(|| self.settings.members.get(&server).cloned());
         MemberStatus {
             server,
             voter: self.raft.membership().is_voter(id),
-            peer_address: address.map_or(String::new(), |known| known.peer.clone()),
-            native_address: address.map_or(String::new(), |known| known.native.clone()),
+            peer_address: address.as_ref().map_or(String::new(), |known| known.peer.clone()),
+            native_address: address.map_or(String::new(), |known| known.native),
             connected: server == self.settings.identity.server || self.peers.contains_key(&server),
             matched: self.raft.progress(id).map(|known| known.matched.0),
         }

@@ -12,7 +12,7 @@ use crate::outbox::Outbox;
 use crate::quic_native::frame_bytes;
 use crate::quic_peer::PeerLink;
 use quorate_machine::RecipeExecutor;
-use quorate_replica::{Action, Input, Now, Replica};
+use quorate_replica::{Action, Input, MemberAddress, Now, Replica};
 use quorate_types::ServerId;
 use quorate_wire::native::ServerFrame;
 use std::collections::{BTreeMap, HashMap};
@@ -40,12 +40,17 @@ pub struct Standing {
     pub shut_down: bool,
 }
 
+/// Where the members are, this server among them.
+pub(crate) type Members = Arc<BTreeMap<ServerId, MemberAddress>>;
+
 /// Where actions go.
 pub(crate) struct Performers {
     pub(crate) disk: Sender<DiskJob>,
     pub(crate) snapshots: Sender<SnapshotJob>,
     pub(crate) compiler: Sender<CompileJob>,
     pub(crate) standing: watch::Sender<Standing>,
+    /// Where the members are, for the peer door.
+    pub(crate) members: watch::Sender<Members>,
     /// The last transaction applied, for hellos.
     pub(crate) applied: Arc<AtomicU64>,
 }
@@ -207,6 +212,9 @@ impl Shell {
                 if let Some((_, link)) = self.peers.get(&peer) {
                     link.abandon(&reason);
                 }
+            }
+            Action::PeersChanged { members } => {
+                self.performers.members.send_replace(Arc::new(members));
             }
             Action::Disk { batch, operations } => {
                 give(&self.performers.disk, DiskJob { batch, operations });

@@ -150,6 +150,7 @@ impl RunningServer {
 
         let inbox = Arc::new(Inbox::new());
         let (standing_sender, standing) = watch::channel(Standing::default());
+        let (members_sender, _) = watch::channel(Arc::new(replica.member_addresses()));
         let applied = Arc::new(AtomicU64::new(replica.applied().0));
         let (disk_sender, disk_jobs) = channel::<DiskJob>();
         let (snapshot_sender, snapshot_jobs) = channel::<SnapshotJob>();
@@ -159,6 +160,7 @@ impl RunningServer {
             snapshots: snapshot_sender,
             compiler: compile_sender,
             standing: standing_sender,
+            members: members_sender,
             applied: Arc::clone(&applied),
         };
         let doors = Doors { config, tls: &tls, inbox: &inbox, starts: data.starts() };
@@ -301,6 +303,7 @@ fn settings(config: &ServerConfig) -> Settings {
             incarnation: Incarnation(entropy::random_number()),
         },
         members: members.collect(),
+        join: false,
         seed: entropy::random_number(),
         election_timeout_ms_min: config.timeouts.election_ms_min,
         election_timeout_ms_max: config.timeouts.election_ms_max,

@@ -23,5 +23,5 @@ pub use error_code::ErrorCode;
 pub use id::{ComponentDigest, Incarnation, ServerId, SessionId, TicketId, Zxid};
 pub use layout::{LayoutError, LayoutReader, LayoutWriter};
 pub use path::{PathError, ZnodePath};
-pub use request::{Operation, Outcome, Refusal, Reply};
+pub use request::{MemberAddress, Operation, Outcome, Refusal, Reply};
 pub use stat::Stat;

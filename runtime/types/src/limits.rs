@@ -84,6 +84,12 @@ limits! {
     append_bytes_max: u32 = MIB, tested 4 * KIB;
     /// Append messages on their way to one follower.
     appends_inflight_max: u32 = 64, tested 2;
+    /// Members, those removed included: their ids stay on record.
+    members_max: u32 = 1_024, tested 64;
+    /// Bytes of one address of a member, host and port.
+    member_address_bytes_max: u32 = 262, tested 64;
+    /// Entries that a learner may lack when it is promoted.
+    promotion_lag_entries_max: u32 = 1_000, tested 20;
     /// Bytes of log kept behind a snapshot, so that a follower that lags a little needs none.
     log_bytes_behind_snapshot: u32 = 8 * MIB, tested 16 * KIB;
     /// Bytes of applied log after which a snapshot is taken.

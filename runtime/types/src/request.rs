@@ -248,6 +248,25 @@ pub enum Operation {
         /// Which; `None`: the most caught-up voter.
         to: Option<ServerId>,
     },
+    /// Let a server join as a learner, or move a member to other addresses.
+    AddMember {
+        /// Its id: never that of a member removed before.
+        server: ServerId,
+        /// Where its peers reach it, host and port.
+        peer_address: String,
+        /// Where native clients reach it, host and port.
+        native_address: String,
+    },
+    /// Make a learner that has caught up a voter.
+    PromoteMember {
+        /// Which.
+        server: ServerId,
+    },
+    /// Let a member leave for good, voter or learner. A leader hands over first.
+    RemoveMember {
+        /// Which.
+        server: ServerId,
+    },
     /// Data and stat of a znode.
     Get {
         /// Which znode.
@@ -320,6 +339,9 @@ impl Operation {
                 | Operation::RemoveRecipe { .. }
                 | Operation::Mount { .. }
                 | Operation::Unmount { .. }
+                | Operation::AddMember { .. }
+                | Operation::PromoteMember { .. }
+                | Operation::RemoveMember { .. }
         )
     }
 }
@@ -336,6 +358,15 @@ pub enum MultiReply {
     Set(Stat),
     /// The check held.
     Checked,
+}
+
+/// Where a member is reached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MemberAddress {
+    /// Host and port for peers.
+    pub peer: String,
+    /// Host and port for native clients.
+    pub native: String,
 }
 
 /// How a server sees one member.

@@ -160,7 +160,7 @@ impl Random {
         let expected_version = self.version();
         let watch = self.bool();
         let digest = self.digest();
-        match variant % 25 {
+        match variant % 27 {
             0 => Operation::Create {
                 path,
                 data: self.bytes(),
@@ -205,6 +205,13 @@ impl Random {
             20 => Operation::RemoveWatches { path },
             21 => Operation::ListRecipes,
             22 => Operation::ListMounts,
+            23 => Operation::AddMember {
+                server: ServerId(self.number()),
+                peer_address: self.text(),
+                native_address: self.text(),
+            },
+            24 => Operation::PromoteMember { server: ServerId(self.number()) },
+            25 => Operation::RemoveMember { server: ServerId(self.number()) },
             _ => Operation::Status,
         }
     }

@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod due;
+mod members;
 mod mounts;
 mod recipes;
 mod sessions;
@@ -21,8 +22,8 @@ use crate::executor::RecipeExecutor;
 use crate::items::{KeptReply, Mount, TimerKey};
 use crate::request::{Identity, Prepared, Request, Stamp};
 use crate::tables::{
-    KeptReplies, Layered, Mark, Members, Mounts, ObjectTickets, Overlay, Sessions, State, Table,
-    Tables, Timers,
+    KeptReplies, Layered, Mark, Mounts, ObjectTickets, Overlay, Sessions, State, Table, Tables,
+    Timers,
 };
 use crate::transaction::{CallRecord, Origin, Transaction};
 use crate::view::LogLine;
@@ -302,13 +303,18 @@ pub(crate) fn prepare(
             conclude(work, step, Origin::Leader, None)
         }
         Request::RecordMember { server, incarnation } => {
-            let step = if work.state.get::<Members>(&server) == Some(incarnation) {
-                Ok(Done::Nothing)
-            } else {
-                work.change(Change::RecordMember { server, incarnation });
-                Ok(Done::Changed(None))
-            };
+            let step = members::record_incarnation(work, server, incarnation);
             conclude(work, step, Origin::Leader, None)
+        }
+        Request::RecordAddress { server, address } => {
+            let step = members::record_address(work, server, address);
+            conclude(work, step, Origin::Leader, None)
+        }
+        Request::EndMembership { server, outcome } => {
+            let Some((origin, step)) = members::end(work, server, outcome) else {
+                return Prepared::Nothing;
+            };
+            conclude(work, step, origin, None)
         }
     }
 }
@@ -405,6 +411,9 @@ fn client_write(
         Operation::RemoveRecipe { digest } => catalogue::remove(work, digest),
         Operation::Mount { .. } => mounts::mount(work, executor, caller, operation),
         Operation::Unmount { path } => mounts::unmount(work, caller, path),
+        Operation::AddMember { .. } => members::add(work, caller, operation),
+        Operation::PromoteMember { server } => members::promote(work, caller, *server),
+        Operation::RemoveMember { server } => members::remove(work, caller, *server),
         Operation::TransferLeader { .. }
         | Operation::Get { .. }
         | Operation::Exists { .. }

@@ -146,7 +146,7 @@ fn a_snapshot_does_not_change_and_an_image_reads_back() {
     let read = Machine::decode_image(&image).unwrap();
     assert_eq!(read.digest(), snapshot.digest());
     assert!(read.tables.has_same_items(&snapshot.tables));
-    assert_eq!(read.member(server), Some(incarnation));
+    assert_eq!(read.member(server).unwrap().incarnation, Some(incarnation));
     assert_eq!(read.next_deadline_ms(), Some(2_000));
     for length in 0..image.len() {
         assert!(Machine::decode_image(&image[..length]).is_err(), "{length}");

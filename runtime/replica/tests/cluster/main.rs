@@ -7,6 +7,7 @@
 mod client;
 mod journal;
 mod lock_recipe;
+mod membership;
 mod randomized;
 mod scenarios;
 mod server;

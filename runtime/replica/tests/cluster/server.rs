@@ -15,6 +15,11 @@ pub const ELECTION_MS: (u64, u64) = (100, 200);
 pub const HEARTBEAT_MS: u64 = 20;
 const CLUSTER: u64 = 77;
 
+/// Where a server of the simulation is.
+pub fn address(id: u64) -> MemberAddress {
+    MemberAddress { peer: format!("p{id}:1"), native: format!("n{id}:1") }
+}
+
 pub struct Server {
     pub id: u64,
     pub disk: FaultyDisk,
@@ -31,6 +36,12 @@ pub struct Server {
     /// The newest connection to each peer that the replica has heard of: what it sends goes there.
     pub generations: BTreeMap<u64, u64>,
     pub incarnation: u64,
+    /// The members it is configured with.
+    members: Vec<u64>,
+    /// Whether it waits to be added.
+    join: bool,
+    /// Where its replica says that members are.
+    pub peers: BTreeMap<ServerId, MemberAddress>,
     pub executor: LockExecutor,
     /// Added to the simulation's time.
     monotonic_offset_ms: u64,
@@ -38,7 +49,8 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(id: u64) -> Server {
+    /// A server of a new cluster.
+    pub fn new(id: u64, members: Vec<u64>) -> Server {
         Server {
             id,
             disk: FaultyDisk::default(),
@@ -51,10 +63,18 @@ impl Server {
             wake_at_ms: None,
             generations: BTreeMap::new(),
             incarnation: id * 1_000,
+            members,
+            join: false,
+            peers: BTreeMap::new(),
             executor: LockExecutor::default(),
             monotonic_offset_ms: 0,
             wall_offset_ms: 1_000_000,
         }
+    }
+
+    /// A server that waits to be added to a running cluster.
+    pub fn joining(id: u64, members: Vec<u64>) -> Server {
+        Server { join: true, ..Server::new(id, members) }
     }
 
     pub fn now(&self, now_ms: u64) -> Now {
@@ -73,7 +93,7 @@ impl Server {
     pub fn start(
         &mut self,
         now_ms: u64,
-        (servers, limits): (u64, Limits),
+        limits: Limits,
         choices: &mut Choices,
     ) -> Result<(), StartError> {
         assert!(self.replica.is_none(), "server {} runs already", self.id);
@@ -81,14 +101,14 @@ impl Server {
         self.monotonic_offset_ms = choices.below(100_000);
         self.wall_offset_ms = 1_000_000 + choices.below(2_000);
         self.executor = LockExecutor::default();
-        let address = |id: u64| MemberAddress { peer: format!("p{id}"), native: format!("n{id}") };
         let settings = Settings {
             identity: ServerIdentity {
                 cluster: CLUSTER,
                 server: ServerId(self.id),
                 incarnation: Incarnation(self.incarnation),
             },
-            members: (1..=servers).map(|id| (ServerId(id), address(id))).collect(),
+            members: self.members.iter().map(|id| (ServerId(*id), address(*id))).collect(),
+            join: self.join,
             seed: choices.next(),
             election_timeout_ms_min: ELECTION_MS.0,
             election_timeout_ms_max: ELECTION_MS.1,
@@ -110,6 +130,7 @@ impl Server {
         self.inbox.clear();
         self.gathered.clear();
         self.generations.clear();
+        self.peers.clear();
         let under_way: Vec<DiskOperation> =
             self.batches.drain(..).flat_map(|(_, operations)| operations).collect();
         let performed = choices.below(under_way.len() as u64 + 1) as usize;

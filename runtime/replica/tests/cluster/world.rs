@@ -11,7 +11,7 @@ use crate::server::Server;
 use quorate_faulty_disk::{Choices, Crash};
 use quorate_machine::{Identity, Machine};
 use quorate_raft::SnapshotMark;
-use quorate_replica::{Action, Input, Replica};
+use quorate_replica::{Action, Input, MemberAddress, Replica};
 use quorate_storage::snapshot;
 use quorate_types::limits::Limits;
 use quorate_types::request::ReadLevel;
@@ -111,7 +111,9 @@ impl World {
             choices: Choices(seed),
             delays: Delays { link: 3, disk: 3, snapshot: 20, client: 2, hiccups: false },
             limits,
-            servers: (1..=servers).map(|id| (id, Server::new(id))).collect(),
+            servers: (1..=servers)
+                .map(|id| (id, Server::new(id, (1..=servers).collect())))
+                .collect(),
             clients: Vec::new(),
             journal: Journal::default(),
             events: BTreeMap::new(),
@@ -233,9 +235,9 @@ impl World {
     }
 
     pub fn start(&mut self, id: u64) {
-        let (count, now_ms, limits) = (self.servers.len() as u64, self.now_ms, self.limits);
+        let (now_ms, limits) = (self.now_ms, self.limits);
         let server = self.servers.get_mut(&id).expect("the server is one of the cluster");
-        let started = server.start(now_ms, (count, limits), &mut self.choices);
+        let started = server.start(now_ms, limits, &mut self.choices);
         started.unwrap_or_else(|error| panic!("server {id} does not start: {error}"));
         self.perform_actions(id);
         let between: Vec<(u64, u64)> =
@@ -243,6 +245,36 @@ impl World {
         for between in between {
             self.after(5, Event::Dial { between });
         }
+    }
+
+    /// Starts one more server, which waits to be added by the servers of `contacts`.
+    pub fn start_joining(&mut self, contacts: &[u64]) -> u64 {
+        let id = self.servers.len() as u64 + 1;
+        for other in 1..id {
+            self.links.insert((other, id), PeerLink::default());
+        }
+        self.servers.insert(id, Server::joining(id, contacts.to_vec()));
+        self.start(id);
+        id
+    }
+
+    /// The shell dials and accepts members and nobody else.
+    fn on_peers_changed(&mut self, id: u64, members: BTreeMap<ServerId, MemberAddress>) {
+        self.server(id).peers = members;
+        let of_server = |(a, b): &&(u64, u64)| *a == id || *b == id;
+        let links: Vec<(u64, u64)> = self.links.keys().filter(of_server).copied().collect();
+        for between in links {
+            if self.are_peers(between) {
+                self.after(5, Event::Dial { between });
+            } else {
+                self.break_link(between);
+            }
+        }
+    }
+
+    fn are_peers(&self, (a, b): (u64, u64)) -> bool {
+        self.servers[&a].peers.contains_key(&ServerId(b))
+            && self.servers[&b].peers.contains_key(&ServerId(a))
     }
 
     pub fn crash(&mut self, id: u64, crash: Crash) {
@@ -357,6 +389,7 @@ impl World {
             }
             Action::SendPeer { peer, frame } => self.send_to_peer(id, peer.0, &frame),
             Action::ClosePeer { peer, .. } => self.break_link(ordered(id, peer.0)),
+            Action::PeersChanged { members } => self.on_peers_changed(id, members),
             Action::Disk { batch, operations } => {
                 let idle = self.servers[&id].batches.is_empty();
                 self.server(id).batches.push_back((batch, operations));
@@ -460,7 +493,7 @@ impl World {
     fn on_dial(&mut self, between: (u64, u64)) {
         let (a, b) = between;
         let generation = self.next_generation;
-        let fit = self.is_up(a) && self.is_up(b);
+        let fit = self.is_up(a) && self.is_up(b) && self.are_peers(between);
         let link = self.link(between);
         if link.up || link.cut || !fit {
             return;

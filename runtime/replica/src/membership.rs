@@ -1,0 +1,262 @@
+//! Who belongs to the cluster: the leader ends the change that is on record, every server tells
+//! its shell where the members are.
+//!
+//! Comes in: the record of members, what consensus knows. Goes out: membership entries, the end of
+//! a change, the addresses to dial and accept. Invariant: a change is on record, with where its
+//! server is, before consensus hears of it, and is ended only once consensus has settled on it, the
+//! joint phase over, or when nothing came of it; so whatever crash comes between, the next leader
+//! goes on from the record. What is on record and no member of consensus is harmless. Must never:
+//! end a change while an entry of it may still commit.
+
+use crate::Replica;
+use crate::boundary::Action;
+use crate::{replica_of, server_of};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use quorate_machine::{Change, Member, MembershipStep, RecipeExecutor, Request, Transaction};
+use quorate_raft::{
+    EntryKind, Index, Membership, MembershipChange, PeerStatus, ProposeRefusal, ReplicaId,
+    ReplicationState,
+};
+use quorate_types::{ErrorCode, MemberAddress, Refusal, ServerId};
+
+/// What the leader does next about a change.
+enum Next {
+    /// Nothing until consensus has moved.
+    Wait,
+    /// An entry was appended, or leadership is on its way to another.
+    Moved,
+    /// It is over: done, or nothing came of it.
+    End(Result<(), Refusal>),
+}
+
+impl<E: RecipeExecutor> Replica<E> {
+    /// Where every member is, as far as this server knows: those on record, those in entries that
+    /// are not applied here yet, and the configured ones until the cluster has them on record.
+    #[must_use]
+    pub fn member_addresses(&self) -> BTreeMap<ServerId, MemberAddress> {
+        let mut found = self.settings.members.clone();
+        // After a start nothing may be applied, and without its peers nothing ever would.
+        let unapplied = self.applied.next()..=self.raft.last_index();
+        let commands =
+            self.raft.entries(unapplied).filter(|entry| entry.kind == EntryKind::Command);
+        let transactions = commands.filter_map(|entry| Transaction::decode(&entry.payload).ok());
+        let recorded = transactions.flat_map(|transaction| transaction.changes);
+        let recorded = recorded.filter_map(|change| match change {
+            Change::RecordAddress { server, address } => Some((server, address)),
+            _ => None,
+        });
+        let recorded: Vec<(ServerId, MemberAddress)> = recorded.collect();
+        for (server, member) in self.machine.members() {
+            if let Some(address) = &member.address {
+                found.insert(server, address.clone());
+            } else if member.removed {
+                found.remove(&server);
+            }
+        }
+        found.extend(recorded);
+        found
+    }
+
+    /// Tells the shell where the members are, and lets go of those that have left.
+    pub(crate) fn tell_peers(&mut self) {
+        let members = self.member_addresses();
+        if self.peers_told.as_ref() != Some(&members) {
+            self.peers_told = Some(members.clone());
+            self.actions.push_back(Action::PeersChanged { members });
+        }
+        let removed: Vec<ServerId> =
+            self.peers.keys().copied().filter(|peer| self.is_removed(*peer)).collect();
+        for peer in removed {
+            self.close_peer(peer, removal_words(peer));
+        }
+    }
+
+    /// Whether the server has left for good, as far as is known here.
+    pub(crate) fn is_removed(&self, server: ServerId) -> bool {
+        self.machine.member(server).is_some_and(|member| member.removed)
+    }
+
+    /// Whether this server is a member, of the membership in effect here.
+    pub(crate) fn belongs(&self) -> bool {
+        let here = replica_of(self.settings.identity.server);
+        self.raft.membership().members().contains(&here)
+    }
+
+    /// The membership in effect here is another one: this server may have left.
+    pub(crate) fn on_membership_changed(&mut self) {
+        let here = self.settings.identity.server;
+        let belongs = self.belongs();
+        if self.belonged && !belongs {
+            self.raise_alarm(String::from("removed"), removal_words(here));
+            self.close_all_connections("this server was removed from the cluster; try another");
+        }
+        self.belonged |= belongs;
+    }
+
+    /// Leader: puts the members of the first membership on record, where the configuration of a
+    /// new cluster says they are.
+    pub(crate) fn record_first_members(&mut self) {
+        let members = self.raft.membership().members();
+        let missing: Vec<ServerId> = members
+            .into_iter()
+            .map(server_of)
+            .filter(|server| self.machine.member(*server).is_none_or(|known| lacks_address(&known)))
+            .collect();
+        for server in missing {
+            if let Some(address) = self.settings.members.get(&server).cloned() {
+                self.do_as_leader(Request::RecordAddress { server, address });
+            }
+        }
+    }
+
+    /// Leader: brings the change on record one step further. True: something was done.
+    pub(crate) fn advance_membership(&mut self) -> bool {
+        let Some((server, change)) = self.machine.membership_change() else { return false };
+        if !self.raft.is_membership_settled() {
+            return false;
+        }
+        match self.next_of(server, change.step) {
+            Next::Wait => false,
+            Next::Moved => true,
+            Next::End(outcome) => self.do_as_leader(Request::EndMembership { server, outcome }),
+        }
+    }
+
+    fn next_of(&mut self, server: ServerId, step: MembershipStep) -> Next {
+        if is_as_wished(self.raft.membership(), replica_of(server), step) {
+            return Next::End(Ok(()));
+        }
+        if step == MembershipStep::Promote && self.is_unheard(server) {
+            return Next::Wait;
+        }
+        let checked = match step {
+            MembershipStep::Add => Ok(()),
+            MembershipStep::Promote => self.check_promotion(server),
+            MembershipStep::Remove => self.check_removal(server),
+        };
+        if let Err(refusal) = checked {
+            return Next::End(Err(refusal));
+        }
+        if step == MembershipStep::Remove && server == self.settings.identity.server {
+            return self.hand_over_before_leaving();
+        }
+        let id = replica_of(server);
+        let step = match step {
+            MembershipStep::Add => quorate_raft::MembershipStep::AddLearner(id),
+            MembershipStep::Promote => quorate_raft::MembershipStep::AddVoter(id),
+            MembershipStep::Remove => quorate_raft::MembershipStep::Remove(id),
+        };
+        match self.raft.propose_membership(MembershipChange { steps: vec![step] }) {
+            Ok(_) => Next::Moved,
+            Err(ProposeRefusal::Membership(error)) => Next::End(refused(format!("{error}"))),
+            Err(_) => Next::Wait,
+        }
+    }
+
+    /// A leader that is to leave makes another the leader, which then removes it: nobody has to
+    /// wait for an election.
+    fn hand_over_before_leaving(&mut self) -> Next {
+        if self.raft.transfer_target().is_some() {
+            return Next::Wait;
+        }
+        match self.raft.transfer_leader(self.now.monotonic_ms, None) {
+            Ok(()) => Next::Moved,
+            Err(ProposeRefusal::NoTransferTarget) => Next::End(refused(String::from(
+                "the server leads and no other voter can take over: see that the other voters run \
+                 and are connected, then try again",
+            ))),
+            Err(_) => Next::Wait,
+        }
+    }
+
+    /// Leader: whether the server has had no chance yet to say what it holds.
+    fn is_unheard(&self, server: ServerId) -> bool {
+        let probed =
+            |known: PeerStatus| known.state == ReplicationState::Probe && known.matched == Index(0);
+        self.is_in_touch(server) && self.raft.progress(replica_of(server)).is_some_and(probed)
+    }
+
+    fn check_promotion(&self, server: ServerId) -> Result<(), Refusal> {
+        let id = replica_of(server);
+        if !self.raft.membership().learners.contains(&id) {
+            let text = format!("server {server} is no learner: add it first");
+            return Err(Refusal::new(ErrorCode::NoMember, text));
+        }
+        if !self.is_in_touch(server) {
+            return refused(format!(
+                "server {server} is not connected to the leader: start it, and see that its \
+                 addresses are right and its configuration says `join = true`"
+            ));
+        }
+        let last = self.raft.last_index().0;
+        let matched = self.raft.progress(id).map_or(0, |known| known.matched.0);
+        let lag_max = u64::from(self.settings.limits.promotion_lag_entries_max);
+        if last.saturating_sub(matched) > lag_max {
+            return refused(format!(
+                "server {server} has {matched} of {last} entries and is promoted once it lacks at \
+                 most {lag_max}: try again when it has caught up"
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_removal(&self, server: ServerId) -> Result<(), Refusal> {
+        let mut voters = self.raft.membership().voters.clone();
+        if !voters.remove(&replica_of(server)) {
+            return Ok(());
+        }
+        if voters.is_empty() {
+            return refused(format!(
+                "server {server} is the last voter: promote another server first, or stop the \
+                 cluster if it is to end"
+            ));
+        }
+        let in_touch = voters.iter().filter(|id| self.is_in_touch(server_of(**id))).count();
+        let (left, quorum) = (voters.len(), voters.len() / 2 + 1);
+        if in_touch < quorum {
+            return refused(format!(
+                "without server {server}, {left} voters would be left, of which {in_touch} are in \
+                 touch with the leader and {quorum} are needed: start the others, or remove one of \
+                 those that are gone instead"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Leader: whether the server is this one, or connected and heard from lately.
+    fn is_in_touch(&self, server: ServerId) -> bool {
+        let heard = self.raft.progress(replica_of(server)).is_some_and(|known| {
+            let silent_ms = self.now.monotonic_ms.saturating_sub(known.contact_ms);
+            silent_ms < self.settings.election_timeout_ms_max
+        });
+        server == self.settings.identity.server || (heard && self.peers.contains_key(&server))
+    }
+}
+
+fn lacks_address(member: &Member) -> bool {
+    member.address.is_none() && !member.removed
+}
+
+fn is_as_wished(membership: &Membership, id: ReplicaId, step: MembershipStep) -> bool {
+    match step {
+        MembershipStep::Add => membership.members().contains(&id),
+        MembershipStep::Promote => membership.voters.contains(&id),
+        MembershipStep::Remove => !membership.members().contains(&id),
+    }
+}
+
+fn refused<T>(text: String) -> Result<T, Refusal> {
+    Err(Refusal::new(ErrorCode::MembershipRefused, text))
+}
+
+/// Why a server that has left is not talked to.
+pub(crate) fn removal_words(server: ServerId) -> String {
+    format!(
+        "server {server} was removed from the cluster: stop it and delete its data directory; to \
+         bring the machine back, add it under another id"
+    )
+}
