@@ -21,6 +21,8 @@ use crate::znode::{self, TreeKey, Znode, ZnodeKind};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::request::WatchEventKind;
 use quorate_types::{
     AclEntry, ComponentDigest, Outcome, Reply, ServerId, SessionId, TicketId, ZnodePath, Zxid,
@@ -239,6 +241,10 @@ fn delete_znode(state: &mut impl State, stamp: Stamp, path: &ZnodePath, applied:
     let mut parent = (*before).clone();
     parent.children_count -= 1;
     parent.pzxid = stamp.zxid;
+    #[cfg(feature = "planted-bugs")]
+    if is_planted(PlantedBug::ParentUnmarkedByDelete) {
+        parent.pzxid = before.pzxid;
+    }
     if parent.children_count == 0 && matches!(parent.kind, ZnodeKind::Container { .. }) {
         parent.kind = ZnodeKind::Container { emptied_ms: stamp.time_ms };
     }

@@ -75,6 +75,10 @@ impl Outstanding {
         let stamp = Stamp { zxid: stamp.zxid, time_ms };
         let overlay = core::mem::take(&mut self.overlay);
         let mut work = Work::new(machine.tables.clone(), overlay, stamp, *machine.limits());
+        #[cfg(feature = "planted-bugs")]
+        {
+            work.applied = machine.applied();
+        }
         work.faults = core::mem::take(&mut self.faults);
         work.replied_below = core::mem::take(&mut self.replied_below);
         let prepared = prepare::prepare(&mut work, executor, request, self.record_calls);

@@ -18,6 +18,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::ops::Bound;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::recipe::RecipeLimits;
 use quorate_types::{Reply, SessionId, TicketId, ZnodePath, Zxid};
 
@@ -396,6 +398,10 @@ impl RecipeView<'_> {
     /// The transaction that this run becomes; for a query, the last one applied.
     #[must_use]
     pub fn zxid(&self) -> Zxid {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::TokenFromAppliedState) && self.mode != ViewMode::Query {
+            return self.work.applied;
+        }
         self.work.stamp.zxid
     }
 

@@ -8,6 +8,8 @@
 use crate::applied::ZnodeEvent;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::request::{WatchEvent, WatchEventKind, WatchMode};
 use quorate_types::{ZnodePath, Zxid};
 
@@ -141,6 +143,10 @@ impl WatchTable {
     fn fire(&mut self, path: &ZnodePath, one_shot: Modes) -> BTreeSet<u64> {
         let watchers = self.holders(path, one_shot.with(Modes::PERSISTENT));
         for watcher in &watchers {
+            #[cfg(feature = "planted-bugs")]
+            if is_planted(PlantedBug::OneShotWatchStays) {
+                continue;
+            }
             self.take(*watcher, path, one_shot);
         }
         watchers

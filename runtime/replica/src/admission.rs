@@ -8,6 +8,8 @@ use crate::connection::{ConnectionState, Finished, Slot, SlotBody, to_usize};
 use crate::forward::Waiter;
 use crate::read::ReadWaiter;
 use quorate_machine::{RecipeExecutor, Request};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::Index;
 use quorate_types::limits::Limits;
 use quorate_types::recipe::OperationKind;
@@ -45,6 +47,15 @@ impl<E: RecipeExecutor> Replica<E> {
             }
             (Ok(()), false) => SlotBody::Submitted,
         };
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::ReadOvertakesWrites)
+            && matches!(body, SlotBody::Read { from: Some(_), .. })
+        {
+            let (zxid, outcome) = (self.applied(), self.read(connection, &operation));
+            let frame = quorate_wire::native::ServerFrame::Reply { sequence, zxid, outcome };
+            self.send_client(connection, frame);
+            return;
+        }
         known.line.push_back(Slot { sequence, body: body.clone() });
         match body {
             SlotBody::Submitted => self.submit_request(connection, sequence, finished, operation),
@@ -93,6 +104,10 @@ impl<E: RecipeExecutor> Replica<E> {
 
 /// Watches are this server's own business; a status is what this server sees.
 fn needs_barrier(level: ReadLevel, operation: &Operation) -> bool {
+    #[cfg(feature = "planted-bugs")]
+    if is_planted(PlantedBug::LinearizableReadLocal) {
+        return false;
+    }
     let own = matches!(
         operation,
         Operation::AddWatch { .. } | Operation::RemoveWatches { .. } | Operation::Status

@@ -11,6 +11,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use quorate_machine::{Applied, RecipeExecutor, Transaction, Verdict};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Entry, EntryKind, Index};
 use quorate_types::{ComponentDigest, Zxid};
 use quorate_wire::native::ServerFrame;
@@ -60,6 +62,15 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// Hands on what follows from one transaction, in the order clients may see it.
     fn hand_on(&mut self, zxid: Zxid, applied: Applied) {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::EventAfterReply) && !applied.events.is_empty() {
+            let events = applied.events.clone();
+            self.hand_on(zxid, Applied { events: Vec::new(), ..applied });
+            for (watcher, event) in self.watches.on_applied(zxid, &events) {
+                self.send_client(watcher, ServerFrame::Watch(event));
+            }
+            return;
+        }
         for (watcher, event) in self.watches.on_applied(zxid, &applied.events) {
             self.send_client(watcher, ServerFrame::Watch(event));
         }

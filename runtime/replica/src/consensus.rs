@@ -11,6 +11,8 @@ use crate::server_of;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use quorate_machine::RecipeExecutor;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Output, SnapshotMark, Write, WriteSequence};
 use quorate_storage::{DiskOperation, LogBatch};
 use quorate_wire::peer::PeerFrame;
@@ -140,6 +142,10 @@ impl<E: RecipeExecutor> Replica<E> {
         self.follow_role();
         if self.raft.leader().is_some() {
             self.leader_seen_ms = self.now.monotonic_ms;
+            #[cfg(feature = "planted-bugs")]
+            if is_planted(PlantedBug::SubmissionNotRepeated) {
+                return;
+            }
             self.give_all_to_leader();
         }
     }

@@ -9,6 +9,8 @@ use crate::Replica;
 use crate::boundary::Action;
 use crate::connection::{ConnectionState, Slot, SlotBody};
 use quorate_machine::{ConnectionResult, RecipeExecutor};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::{ErrorCode, Outcome, Refusal, SessionId, Zxid};
 use quorate_wire::native::ServerFrame;
 
@@ -107,6 +109,10 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// The session is attached elsewhere now: the connection it had here is over.
     pub(crate) fn session_moved(&mut self, session: SessionId, to: (u64, bool)) {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::MovedSessionStaysServed) {
+            return;
+        }
         let (connection, here) = to;
         match self.sessions_here.get(&session).copied() {
             Some(before) if !(here && before == connection) => {

@@ -10,6 +10,8 @@ use crate::codec;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use quorate_machine::{RecipeExecutor, Request};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Role, Term};
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, ServerId, SessionId, Zxid};
 use quorate_wire::peer::PeerFrame;
@@ -119,6 +121,10 @@ impl Submissions {
                 return None;
             }
             self.attempts.remove(&given.attempt);
+            #[cfg(feature = "planted-bugs")]
+            if is_planted(PlantedBug::AnswerToOlderAttempt) {
+                self.attempts.insert(given.attempt, id);
+            }
         }
         let attempt = self.next_attempt;
         self.next_attempt += 1;
@@ -131,6 +137,10 @@ impl Submissions {
     fn take_back_from(&mut self, server: ServerId) {
         for submission in self.waiting.values_mut() {
             if let Some(given) = submission.given.take_if(|given| given.leader == server) {
+                #[cfg(feature = "planted-bugs")]
+                if is_planted(PlantedBug::AnswerToOlderAttempt) {
+                    continue;
+                }
                 self.attempts.remove(&given.attempt);
             }
         }
@@ -218,6 +228,10 @@ impl<E: RecipeExecutor> Replica<E> {
         let Some(generation) = self.peers.get(&peer).map(|known| known.generation) else { return };
         let leads = self.raft.role() == Role::Leader;
         match codec::decode_forward(bytes) {
+            #[cfg(feature = "planted-bugs")]
+            Ok((_, request)) if leads && is_planted(PlantedBug::StaleForwardAccepted) => {
+                self.lead(Source::Peer { peer, generation, id }, request);
+            }
             Ok((term, _)) if !leads || term != self.raft.term() => {
                 let frame = PeerFrame::ForwardLost { id };
                 self.actions.push_back(Action::SendPeer { peer, frame });
@@ -231,6 +245,8 @@ impl<E: RecipeExecutor> Replica<E> {
     /// was computed from is applied here too, so that it never sees an older one afterwards.
     pub(crate) fn on_forward_answer(&mut self, attempt: u64, after: Zxid, outcome: Outcome) {
         let Some(id) = self.submissions.attempts.get(&attempt).copied() else { return };
+        #[cfg(feature = "planted-bugs")]
+        let after = if is_planted(PlantedBug::AnswerBeforeApplied) { Zxid(0) } else { after };
         if after.0 <= self.applied.0 {
             self.answer_submission(id, outcome);
         } else if let Some(submission) = self.submissions.waiting.get_mut(&id) {

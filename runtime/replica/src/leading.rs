@@ -10,6 +10,8 @@ use crate::forward::Source;
 use crate::session_clock::SessionClock;
 use alloc::collections::VecDeque;
 use quorate_machine::{Machine, Outstanding, Request};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Index, Term};
 use quorate_types::{Outcome, Zxid};
 
@@ -33,6 +35,10 @@ impl LeaderTime {
 
     /// The stamp for an entry made now.
     pub(crate) fn stamp_ms(&self, now: Now) -> u64 {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::StampFollowsWallClock) {
+            return self.base_ms.max(now.wall_ms);
+        }
         self.base_ms + (now.monotonic_ms - self.base_monotonic_ms)
     }
 
@@ -90,7 +96,11 @@ impl Leading {
         self.ready = true;
         self.time = LeaderTime::begin(machine.time_ms(), now);
         for known in machine.sessions() {
-            self.sessions.watch(known.session, u64::from(known.timeout_ms), now.monotonic_ms);
+            let heard_ms = now.monotonic_ms;
+            #[cfg(feature = "planted-bugs")]
+            let heard_ms =
+                if is_planted(PlantedBug::NewLeaderGrantsNoTimeout) { 0 } else { heard_ms };
+            self.sessions.watch(known.session, u64::from(known.timeout_ms), heard_ms);
         }
     }
 

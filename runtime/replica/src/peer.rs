@@ -13,6 +13,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use quorate_machine::{Change, RecipeExecutor, Transaction};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::EntryKind;
 use quorate_types::{Incarnation, ServerId, SessionId};
 use quorate_wire::peer::PeerFrame;
@@ -53,6 +55,10 @@ impl<E: RecipeExecutor> Replica<E> {
     /// What is known of a member's data directory: also from entries that are not applied yet, for
     /// after a start nothing may be, and a wiped server's vote would count by then.
     fn recorded_incarnation(&self, peer: ServerId) -> Option<Incarnation> {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::WipedServerAccepted) {
+            return None;
+        }
         let applied = self.machine.member(peer).and_then(|member| member.incarnation);
         applied.or_else(|| {
             let unapplied = self.applied.next()..=self.raft.last_index();
@@ -85,6 +91,10 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// Entries were applied: a connected peer may turn out to be another than the one on record.
     pub(crate) fn check_incarnations(&mut self) {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::WipedServerAccepted) {
+            return;
+        }
         let wrong = self.peers.iter().find(|(server, peer)| {
             let member = self.machine.member(**server);
             let recorded = member.and_then(|member| member.incarnation);
@@ -175,6 +185,10 @@ impl<E: RecipeExecutor> Replica<E> {
             return true;
         }
         let sessions: Vec<SessionId> = core::mem::take(&mut self.touched).into_iter().collect();
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::TouchesNotForwarded) && leader != self.settings.identity.server {
+            return true;
+        }
         if leader == self.settings.identity.server {
             self.on_touches(&sessions);
         } else if !sessions.is_empty() {

@@ -15,6 +15,8 @@ use crate::settings::Verify;
 use alloc::sync::Arc;
 use alloc::vec;
 use quorate_machine::{Prepared, RecipeExecutor, Request, Stamp, Transaction};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::Role;
 use quorate_types::{Incarnation, Outcome, Reply, ServerId, SessionId, Zxid};
 use quorate_wire::peer::PeerFrame;
@@ -124,6 +126,11 @@ impl<E: RecipeExecutor> Replica<E> {
     }
 
     fn hold_answer(&mut self, source: Source, outcome: Outcome) {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::RefusalSentAtOnce) {
+            self.answer_source(source, self.applied(), outcome);
+            return;
+        }
         let Some(leading) = &mut self.leading else { return };
         let after = leading.outstanding.tip().unwrap_or(Zxid(0)).max(Zxid(self.applied.0));
         if after.0 <= self.applied.0 {
@@ -149,6 +156,14 @@ impl<E: RecipeExecutor> Replica<E> {
         match source {
             Source::Here(id) => self.answer_submission(id, outcome),
             Source::Peer { peer, generation, id } => {
+                #[cfg(feature = "planted-bugs")]
+                let present = self.peers.get(&peer).map(|known| known.generation);
+                #[cfg(feature = "planted-bugs")]
+                let generation = if is_planted(PlantedBug::AnswerForOlderConnection) {
+                    present.unwrap_or(generation)
+                } else {
+                    generation
+                };
                 if self.peers.get(&peer).is_some_and(|known| known.generation == generation) {
                     let frame = PeerFrame::ForwardAnswer { id, after, outcome };
                     self.actions.push_back(Action::SendPeer { peer, frame });
@@ -187,6 +202,11 @@ impl<E: RecipeExecutor> Replica<E> {
         let Some(leading) = &mut self.leading else { return false };
         if leading.confirming_expiry || leading.sessions.due(self.now.monotonic_ms).is_empty() {
             return false;
+        }
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::ExpiryUnconfirmed) {
+            self.expire_sessions();
+            return true;
         }
         leading.confirming_expiry = true;
         self.wait_for_barrier(ReadWaiter::Expiry);

@@ -9,6 +9,8 @@ use crate::connection::SlotBody;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use quorate_machine::{RecipeCall, RecipeExecutor};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Index, ReadId, ReadRefusal};
 use quorate_types::request::WatchMode;
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, ZnodePath};
@@ -85,6 +87,8 @@ impl<E: RecipeExecutor> Replica<E> {
     }
 
     fn on_barrier_passed(&mut self, waiter: ReadWaiter, index: Index) {
+        #[cfg(feature = "planted-bugs")]
+        let index = if is_planted(PlantedBug::ReadIndexNotAwaited) { Index(0) } else { index };
         match waiter {
             ReadWaiter::Expiry => self.expire_sessions(),
             ReadWaiter::Slot { connection, sequence } => {

@@ -16,6 +16,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use quorate_machine::{Machine, RecipeExecutor};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Index, Role, SnapshotMark, Term};
 use quorate_storage::{DiskOperation, LogBatch, snapshot};
 use quorate_types::ServerId;
@@ -110,6 +112,10 @@ impl<E: RecipeExecutor> Replica<E> {
         self.snapshots.applied_bytes = 0;
         self.snapshots.saving = Some(mark.clone());
         self.actions.push_back(Action::SaveSnapshot { mark, machine: self.machine.clone() });
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::MarkBeforeSnapshot) {
+            self.on_snapshot_saved(self.applied);
+        }
     }
 
     pub(crate) fn on_snapshot_saved(&mut self, index: Index) {
@@ -117,7 +123,11 @@ impl<E: RecipeExecutor> Replica<E> {
         // A snapshot of the leader came in between: the log may stand on it already.
         let installing = self.snapshots.installing.as_ref().map(|installing| &installing.mark);
         let newer = self.snapshots.newest.as_ref().into_iter().chain(installing);
-        if newer.map(|newer| newer.index).max().is_some_and(|newest| newest > mark.index) {
+        let is_older =
+            newer.map(|newer| newer.index).max().is_some_and(|newest| newest > mark.index);
+        #[cfg(feature = "planted-bugs")]
+        let is_older = is_older && !is_planted(PlantedBug::OlderMarkAccepted);
+        if is_older {
             let file = snapshot::file_name(&mark);
             self.perform(vec![DiskOperation::Remove { file }], DiskPurpose::Upkeep);
             return;
@@ -339,6 +349,12 @@ impl<E: RecipeExecutor> Replica<E> {
         self.perform(operations, DiskPurpose::Upkeep);
         self.compile_all_components();
         self.tell_peers();
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::WatchesSurviveSnapshot) {
+            self.deliver_early_answers();
+            self.advance_applied_lines();
+            return;
+        }
         // What changed in between was not seen change by change, so watches would miss it.
         self.close_all_connections("this server caught up by a snapshot; connect again");
         self.deliver_early_answers();

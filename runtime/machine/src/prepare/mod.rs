@@ -34,6 +34,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::limits::Limits;
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, SessionId, TicketId, ZnodePath, Zxid};
 
@@ -59,6 +61,9 @@ pub(crate) struct Work {
     pub(crate) replied_below: BTreeMap<SessionId, u64>,
     pub(crate) log: Vec<LogLine>,
     scratch: Applied,
+    /// What is applied when the transaction is made.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) applied: Zxid,
 }
 
 /// A point in the making of a transaction to go back to.
@@ -108,6 +113,8 @@ impl Work {
             replied_below: BTreeMap::new(),
             log: Vec::new(),
             scratch: Applied::default(),
+            #[cfg(feature = "planted-bugs")]
+            applied: Zxid(0),
         }
     }
 
@@ -338,6 +345,10 @@ fn conclude(work: &mut Work, step: Step, origin: Origin, call: Option<CallRecord
         }
         Ok(Done::AlreadyParked(ticket)) => Prepared::AlreadyParked(ticket),
         Err(refusal) => {
+            #[cfg(feature = "planted-bugs")]
+            if is_planted(PlantedBug::RefusalLeavesTrace) {
+                return Prepared::Answer(Err(refusal));
+            }
             work.rollback_all();
             Prepared::Answer(Err(refusal))
         }
@@ -362,10 +373,18 @@ fn client(
     let Some(session) = work.state.get::<Sessions>(&caller.session) else {
         return refuse(ErrorCode::SessionExpired, "the session has ended");
     };
+    #[cfg(feature = "planted-bugs")]
+    let caller = if is_planted(PlantedBug::OlderEpochAccepted) {
+        Caller { epoch: session.epoch, ..caller }
+    } else {
+        caller
+    };
     if session.epoch != caller.epoch {
         return refuse(ErrorCode::SessionMoved, "the session has moved to another connection");
     }
     match work.state.get::<KeptReplies>(&(caller.session, caller.sequence)) {
+        #[cfg(feature = "planted-bugs")]
+        Some(KeptReply::Replied(_)) if is_planted(PlantedBug::KeptReplyIgnored) => {}
         Some(KeptReply::Replied(outcome)) => return Ok(Done::Answer(outcome)),
         Some(KeptReply::Parked(ticket)) => return Ok(Done::AlreadyParked(ticket)),
         None => {}

@@ -14,6 +14,8 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::{ErrorCode, Refusal, Reply, SessionId, TicketId, ZnodePath};
 
 pub(super) fn open(
@@ -82,12 +84,20 @@ fn end(
     session: SessionId,
 ) -> Result<(), Refusal> {
     work.closing = Some(session);
+    #[cfg(feature = "planted-bugs")]
+    if is_planted(PlantedBug::EndingSessionLooksLive) {
+        work.closing = None;
+    }
     for (mount_path, object) in objects_of(work, session) {
         let Some(mount) = work.state.get::<Mounts>(&mount_path) else { continue };
         let event = RecipeEvent::SessionClosed(session);
         match work.handle_event(executor, (&mount_path, &mount), &object, event) {
             Handled::Settled => {}
             Handled::NotReady => return loading(&mount_path),
+        }
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::OneObjectHearsOfClose) {
+            break;
         }
     }
     for ticket in tickets_of(work, session) {
@@ -110,6 +120,12 @@ fn tickets_of(work: &Work, session: SessionId) -> Vec<TicketId> {
 fn ephemerals_of(work: &Work, session: SessionId) -> Vec<ZnodePath> {
     let first = (session, ZnodePath::root());
     let keys = work.state.keys_while::<Ephemerals>(&first, |(owner, _)| *owner == session);
+    #[cfg(feature = "planted-bugs")]
+    let keys = if is_planted(PlantedBug::EphemeralsLeftBehind) {
+        keys.into_iter().take(2).collect()
+    } else {
+        keys
+    };
     keys.into_iter().map(|(_, path)| path).collect()
 }
 

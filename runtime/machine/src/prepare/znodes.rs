@@ -16,6 +16,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::request::{CreateMode, MultiOperation, MultiReply};
 use quorate_types::{AclEntry, ErrorCode, Operation, Permissions, Refusal, Reply, Stat, ZnodePath};
 
@@ -151,6 +153,12 @@ pub(crate) fn sequential_path(
     parent: &Znode,
 ) -> Result<ZnodePath, Refusal> {
     let name = format!("{prefix}{:010}", parent.children_created);
+    #[cfg(feature = "planted-bugs")]
+    let name = if is_planted(PlantedBug::SequentialNumberReused) {
+        format!("{prefix}{:010}", parent.children_count)
+    } else {
+        name
+    };
     let path = parent_path.join(&name);
     path.map_err(|error| Refusal::new(ErrorCode::BadArguments, format!("{error}")))
 }
@@ -251,6 +259,10 @@ pub(super) fn multi(work: &mut Work, caller: Caller<'_>, operations: &[MultiOper
     for (position, operation) in (0u32..).zip(operations) {
         let reply = multi_operation(work, caller, operation);
         let named = |refusal| Refusal { failed_operation: Some(position), ..refusal };
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::FailedMultiKeepsChanges) && reply.is_err() && position > 0 {
+            return Ok(Done::Changed(Some(reply.map_err(named).map(|_| Reply::Done))));
+        }
         replies.push(reply.map_err(named)?);
     }
     Ok(Done::Changed(Some(Ok(Reply::Multi(replies)))))
@@ -275,6 +287,10 @@ fn multi_operation(
         MultiOperation::Check { path, expected_version } => {
             let Some(znode) = work.state.znode(path) else { return no_node(path) };
             acl::check(&znode, path, caller.identity, &[Permissions::READ])?;
+            #[cfg(feature = "planted-bugs")]
+            if is_planted(PlantedBug::VersionUncheckedInMulti) {
+                return Ok(MultiReply::Checked);
+            }
             check_version(znode.version, *expected_version).map(|()| MultiReply::Checked)
         }
     }

@@ -8,6 +8,8 @@ use super::{
     Answer, CallFailure, Disconnect, Grant, Life, Link, Notice, Pending, Protocol, Purpose,
     RETRY_MS_MAX, RETRY_MS_MIN, Stage, Up, heartbeat_interval_ms,
 };
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::request::WatchMode;
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, ServerId, ZnodePath, Zxid};
 use quorate_wire::native::ServerFrame;
@@ -78,7 +80,15 @@ impl Protocol {
         for sequence in self.unreplied.iter().filter_map(moot).collect::<Vec<_>>() {
             self.finish(sequence);
         }
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::RetryUnderNewSequence) {
+            self.renumber_unreplied();
+        }
         self.resend = self.unreplied.keys().copied().collect();
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::ResentInReverse) {
+            self.resend.make_contiguous().reverse();
+        }
         for pending in self.unreplied.values_mut() {
             pending.stage = Stage::Sent;
         }
@@ -87,6 +97,17 @@ impl Protocol {
             let timeout_ms = u32::try_from(grant.timeout_ms).unwrap_or(u32::MAX);
             let session = grant.session;
             self.notices.push_back(Notice::Connected { session, server, timeout_ms });
+        }
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn renumber_unreplied(&mut self) {
+        for pending in std::mem::take(&mut self.unreplied).into_values() {
+            if let Purpose::Caller(call) = pending.purpose {
+                self.sequences.insert(call, self.next_sequence);
+            }
+            self.unreplied.insert(self.next_sequence, pending);
+            self.next_sequence += 1;
         }
     }
 
