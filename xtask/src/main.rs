@@ -45,6 +45,12 @@ enum XtaskCommand {
     Lint,
     /// What the build server runs: lint, then test. Example: cargo xtask ci
     Ci,
+    /// Compare our Raft with raft-rs under the same faults. Example: cargo xtask oracle -- --seeds 1000
+    Oracle {
+        /// Passed on to the comparison.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// A tour of a running cluster. Example: cargo xtask demo
     Demo,
 }
@@ -60,6 +66,10 @@ fn main() -> ExitCode {
         XtaskCommand::Test { arguments } => checks::test(&arguments),
         XtaskCommand::Lint => checks::lint(),
         XtaskCommand::Ci => checks::lint().and_then(|()| checks::test(&[])),
+        XtaskCommand::Oracle { arguments } => checks::cargo(
+            &["run", "--release", "--manifest-path", "tests/oracle/Cargo.toml"],
+            &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
+        ),
         XtaskCommand::Demo => demo::run(),
     };
     match done {

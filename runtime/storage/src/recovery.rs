@@ -154,7 +154,7 @@ struct Verdict {
     newest: Newest,
 }
 
-/// What the newest header says of the log's end, whether or not the frames up to there are whole.
+/// What is known of the log's end, whether or not the frames up to there are.
 struct Newest {
     sequence: u64,
     hard_state: HardState,
@@ -307,26 +307,15 @@ fn judge(manifest: &Manifest, surveys: &[Survey<'_>]) -> Result<Verdict, Recover
     let vouched_sequence = frames()
         .map(|found| found.header.durable_sequence)
         .fold(manifest.durable_sequence, u64::max);
-    let lost = RecoveryError::HardStateLost { write_sequence: vouched_sequence };
-    let newest = newest(frames()).ok_or(lost.clone())?;
+    let newest = newest(manifest, frames());
     #[cfg(feature = "planted-bugs")]
     let newest = if is_planted(PlantedBug::TermFromManifest) {
         Newest { hard_state: manifest.hard_state, ..newest }
     } else {
         newest
     };
-    // If what only the manifest vouches for is spoiled, all behind it may have gone with it.
-    let is_end_known = frames().any(|found| {
-        let sequence = found.header.write_sequence;
-        let is_whole = found.payload.is_some();
-        sequence > manifest.durable_sequence || sequence == manifest.durable_sequence && is_whole
-    });
-    let is_cut_off = next_sequence <= vouched_sequence && !is_end_known;
-    if newest.sequence < vouched_sequence || is_cut_off {
-        return Err(lost);
-    }
-    if newest.hard_state.term < manifest.hard_state.term {
-        return Err(RecoveryError::Inconsistent { write_sequence: newest.sequence });
+    if newest.sequence < vouched_sequence {
+        return Err(RecoveryError::HardStateLost { write_sequence: vouched_sequence });
     }
     Ok(Verdict { intact, next_sequence, chain, vouched_sequence, newest })
 }
@@ -349,14 +338,22 @@ fn planted_follows(
     follows && !(is_newest_batch && is_planted(PlantedBug::NewestFrameDropped))
 }
 
-/// What the newest header says.
-fn newest<'a>(frames: impl Iterator<Item = &'a Found<'a>>) -> Option<Newest> {
-    let newest = frames.map(|found| &found.header).max_by_key(|header| header.write_sequence)?;
-    Some(Newest {
-        sequence: newest.write_sequence,
-        hard_state: newest.hard_state,
-        last_index: newest.last_index,
-    })
+/// The newest of what the headers and the manifest say.
+fn newest<'a>(manifest: &Manifest, frames: impl Iterator<Item = &'a Found<'a>>) -> Newest {
+    let in_manifest = Newest {
+        sequence: manifest.durable_sequence,
+        hard_state: manifest.hard_state,
+        last_index: manifest.last_index,
+    };
+    let in_frames = frames.map(|found| Newest {
+        sequence: found.header.write_sequence,
+        hard_state: found.header.hard_state,
+        last_index: found.header.last_index,
+    });
+    core::iter::once(in_manifest)
+        .chain(in_frames)
+        .max_by_key(|newest| newest.sequence)
+        .expect("the manifest is one")
 }
 
 /// The worst that is wrong with the log itself.

@@ -151,9 +151,7 @@ pub(crate) fn scan<'a>(bytes: &'a [u8], segment: u64, seed: u32) -> Vec<Found<'a
         };
         let payload = frame::read_payload(rest, &header, seed);
         let here = Found { header, offset, payload };
-        // A length is to be believed only when what it covers is whole: a header in a sector that
-        // does not belong here would hide the frames behind it.
-        offset = if payload.is_some() { here.end() } else { offset + FRAME_ALIGNMENT };
+        offset = here.end();
         found.push(here);
     }
     found
