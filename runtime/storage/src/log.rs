@@ -340,7 +340,6 @@ impl Log {
             next_segment: self.next_segment,
             durable_sequence: self.sequence,
             hard_state: self.state.hard_state,
-            last_index: self.state.last_index,
             segments: self.segments.iter().map(|live| live.segment.clone()).collect(),
         }
     }

@@ -7,7 +7,7 @@
 use crate::segment::{Closed, NUMBERS_END, Segment};
 use crate::{ServerIdentity, twin};
 use alloc::vec::Vec;
-use quorate_raft::{HardState, Index, ReplicaId, Term};
+use quorate_raft::{HardState, ReplicaId, Term};
 use quorate_types::{LayoutError, LayoutReader, LayoutWriter};
 
 /// Name of the manifest.
@@ -25,8 +25,6 @@ pub(crate) struct Manifest {
     pub(crate) durable_sequence: u64,
     /// Term and vote as of that frame.
     pub(crate) hard_state: HardState,
-    /// Last index of the log as of that frame.
-    pub(crate) last_index: Index,
     /// Oldest first; all but the last are closed.
     pub(crate) segments: Vec<Segment>,
 }
@@ -39,7 +37,6 @@ pub(crate) fn encode(manifest: &Manifest) -> Vec<u8> {
     writer.u64(manifest.durable_sequence);
     writer.u64(manifest.hard_state.term.0);
     writer.option(manifest.hard_state.vote, |writer, vote| writer.u64(vote.0));
-    writer.u64(manifest.last_index.0);
     writer.list(manifest.segments.iter(), |writer, segment| {
         writer.u64(segment.id);
         writer.u64(segment.bytes);
@@ -67,7 +64,6 @@ pub(crate) fn decode(file: &[u8]) -> Option<(Manifest, bool)> {
             term: Term(reader.u64("term").ok()?),
             vote: reader.option("vote", |reader| reader.u64("vote").map(ReplicaId)).ok()?,
         },
-        last_index: Index(reader.u64("last index").ok()?),
         segments: reader.list("segments", read_segment).ok()?,
     };
     reader.finish().ok()?;
@@ -108,7 +104,6 @@ fn is_consistent(manifest: &Manifest) -> bool {
         && active.id < manifest.next_segment
         && manifest.next_segment < NUMBERS_END
         && manifest.durable_sequence < NUMBERS_END
-        && manifest.last_index.0 < NUMBERS_END
         && active.first_sequence > 0
         && active.first_sequence <= manifest.durable_sequence
 }

@@ -89,6 +89,11 @@ pub enum RecoveryError {
     ManifestDamaged,
     /// The manifest belongs to another server or an earlier data directory.
     ManifestForeign,
+    /// The manifest is older than a segment that was in use: the disk lost a newer one.
+    ManifestStale {
+        /// The segment's file.
+        file: String,
+    },
     /// The newest segment, which holds the newest term and vote, is missing or too short.
     NewestSegmentMissing {
         /// Its file.
@@ -117,6 +122,9 @@ impl fmt::Display for RecoveryError {
             RecoveryError::ManifestDamaged => write!(f, "`{MANIFEST_FILE}` is damaged; {REPLACE}"),
             RecoveryError::ManifestForeign => {
                 write!(f, "`{MANIFEST_FILE}` belongs to another data directory; {REPLACE}")
+            }
+            RecoveryError::ManifestStale { file } => {
+                write!(f, "`{MANIFEST_FILE}` is older than `{file}`; {REPLACE}")
             }
             RecoveryError::NewestSegmentMissing { file } => {
                 write!(f, "`{file}` is missing or too short; {REPLACE}")
@@ -154,7 +162,7 @@ struct Verdict {
     newest: Newest,
 }
 
-/// What is known of the log's end, whether or not the frames up to there are.
+/// What the newest header says of the log's end, whether or not the frames up to there are whole.
 struct Newest {
     sequence: u64,
     hard_state: HardState,
@@ -181,6 +189,7 @@ impl Log {
     /// When there is no log, or it is damaged so far that the server may have forgotten a vote.
     pub fn recover(settings: LogSettings, files: &Files) -> Result<Recovered, RecoveryError> {
         let (identity_file, manifest, mut damage) = read_heads(files)?;
+        check_newest(&manifest, files)?;
         let surveys = survey(&manifest, files)?;
         let verdict = judge(&manifest, &surveys)?;
         let frames: Vec<&Found<'_>> = surveys.iter().flat_map(|survey| &survey.frames).collect();
@@ -246,6 +255,20 @@ fn read_heads(files: &Files) -> Result<(IdentityFile, Manifest, Option<Damage>),
     Ok((identity_file, manifest, damage))
 }
 
+/// Whether a newer manifest must have been durable. A segment begins with two frames at most, in one
+/// write; a third one is written only once the manifest that lists the segment is durable.
+fn check_newest(manifest: &Manifest, files: &Files) -> Result<(), RecoveryError> {
+    for (file, bytes) in files {
+        let id = segment::number_in(file, "segment-");
+        let Some(id) = id.filter(|id| *id >= manifest.next_segment) else { continue };
+        let seed = segment::seed(&manifest.identity, id);
+        if segment::scan(bytes, id, seed).len() > 2 {
+            return Err(RecoveryError::ManifestStale { file: file.clone() });
+        }
+    }
+    Ok(())
+}
+
 /// Finds the frames of every segment in the manifest.
 fn survey<'a>(manifest: &'a Manifest, files: &'a Files) -> Result<Vec<Survey<'a>>, RecoveryError> {
     let mut surveys = Vec::new();
@@ -307,15 +330,26 @@ fn judge(manifest: &Manifest, surveys: &[Survey<'_>]) -> Result<Verdict, Recover
     let vouched_sequence = frames()
         .map(|found| found.header.durable_sequence)
         .fold(manifest.durable_sequence, u64::max);
-    let newest = newest(manifest, frames());
+    let lost = RecoveryError::HardStateLost { write_sequence: vouched_sequence };
+    let newest = newest(frames()).ok_or(lost.clone())?;
     #[cfg(feature = "planted-bugs")]
     let newest = if is_planted(PlantedBug::TermFromManifest) {
         Newest { hard_state: manifest.hard_state, ..newest }
     } else {
         newest
     };
-    if newest.sequence < vouched_sequence {
-        return Err(RecoveryError::HardStateLost { write_sequence: vouched_sequence });
+    // If what only the manifest vouches for is spoiled, all behind it may have gone with it.
+    let is_end_known = frames().any(|found| {
+        let sequence = found.header.write_sequence;
+        let is_whole = found.payload.is_some();
+        sequence > manifest.durable_sequence || sequence == manifest.durable_sequence && is_whole
+    });
+    let is_cut_off = next_sequence <= vouched_sequence && !is_end_known;
+    if newest.sequence < vouched_sequence || is_cut_off {
+        return Err(lost);
+    }
+    if newest.hard_state.term < manifest.hard_state.term {
+        return Err(RecoveryError::Inconsistent { write_sequence: newest.sequence });
     }
     Ok(Verdict { intact, next_sequence, chain, vouched_sequence, newest })
 }
@@ -338,22 +372,14 @@ fn planted_follows(
     follows && !(is_newest_batch && is_planted(PlantedBug::NewestFrameDropped))
 }
 
-/// The newest of what the headers and the manifest say.
-fn newest<'a>(manifest: &Manifest, frames: impl Iterator<Item = &'a Found<'a>>) -> Newest {
-    let in_manifest = Newest {
-        sequence: manifest.durable_sequence,
-        hard_state: manifest.hard_state,
-        last_index: manifest.last_index,
-    };
-    let in_frames = frames.map(|found| Newest {
-        sequence: found.header.write_sequence,
-        hard_state: found.header.hard_state,
-        last_index: found.header.last_index,
-    });
-    core::iter::once(in_manifest)
-        .chain(in_frames)
-        .max_by_key(|newest| newest.sequence)
-        .expect("the manifest is one")
+/// What the newest header says.
+fn newest<'a>(frames: impl Iterator<Item = &'a Found<'a>>) -> Option<Newest> {
+    let newest = frames.map(|found| &found.header).max_by_key(|header| header.write_sequence)?;
+    Some(Newest {
+        sequence: newest.write_sequence,
+        hard_state: newest.hard_state,
+        last_index: newest.last_index,
+    })
 }
 
 /// The worst that is wrong with the log itself.

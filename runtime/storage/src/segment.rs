@@ -59,16 +59,9 @@ impl Segment {
         file_name(self.id)
     }
 
-    /// What every checksum of this segment starts from: binds it to this server's disk.
+    /// What every checksum of this segment starts from.
     pub(crate) fn seed(&self, identity: &ServerIdentity) -> u32 {
-        let mut writer = LayoutWriter::with_capacity(32);
-        identity.write(&mut writer);
-        #[cfg(feature = "planted-bugs")]
-        if is_planted(PlantedBug::StaleFrameReplayed) {
-            return crc32c(&writer.into_bytes());
-        }
-        writer.u64(self.id);
-        crc32c(&writer.into_bytes())
+        seed(identity, self.id)
     }
 
     /// The first `SEGMENT_HEADER_BYTES` of the file.
@@ -86,6 +79,18 @@ impl Segment {
         assert_eq!(bytes.len() as u64, SEGMENT_HEADER_BYTES);
         bytes
     }
+}
+
+/// What every checksum of the segment `id` starts from: binds it to this server's disk.
+pub(crate) fn seed(identity: &ServerIdentity, id: u64) -> u32 {
+    let mut writer = LayoutWriter::with_capacity(32);
+    identity.write(&mut writer);
+    #[cfg(feature = "planted-bugs")]
+    if is_planted(PlantedBug::StaleFrameReplayed) {
+        return crc32c(&writer.into_bytes());
+    }
+    writer.u64(id);
+    crc32c(&writer.into_bytes())
 }
 
 /// Name of the segment `id`.
@@ -151,7 +156,9 @@ pub(crate) fn scan<'a>(bytes: &'a [u8], segment: u64, seed: u32) -> Vec<Found<'a
         };
         let payload = frame::read_payload(rest, &header, seed);
         let here = Found { header, offset, payload };
-        offset = here.end();
+        // A length is to be believed only when what it covers is whole: a header in a sector that
+        // does not belong here would hide the frames behind it.
+        offset = if payload.is_some() { here.end() } else { offset + FRAME_ALIGNMENT };
         found.push(here);
     }
     found

@@ -22,7 +22,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// Without a wish in the environment: takes some seconds.
-const CRASH_STATES: usize = 12_000;
+const CRASH_STATES: usize = 10_000;
 const ACTS: u64 = 60;
 
 /// What a recovery after a crash may find.
@@ -408,7 +408,7 @@ fn every_crash_state_of_random_histories_keeps_what_was_durable() {
 fn a_failed_operation_costs_nothing_that_was_durable() {
     let mut sweep = Sweep::wanting(0);
     let mut failed = BTreeMap::new();
-    for seed in 0..20 {
+    for seed in 0..12 {
         let mut choices = Choices(seed);
         let mut life = Life::begin(if seed % 2 == 0 { 512 } else { 4_096 });
         let mut acts_left = ACTS;

@@ -6,6 +6,8 @@
 //! its mark is appended. Must never: share code with the log that it judges.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod places;
+
 use quorate_faulty_disk::{Choices, FaultyDisk};
 use quorate_raft::{Entry, EntryKind, HardState, Index, Membership, ReplicaId, SnapshotMark, Term};
 use quorate_storage::{
@@ -208,6 +210,8 @@ pub struct History {
     pub log: Log,
     /// `states[n]` holds after batch `n`; the first one is what the log began with.
     pub states: Vec<State>,
+    /// Number of the frame of each batch; of the first state, of the frame before.
+    pub sequences: Vec<u64>,
     /// Not performed yet, in order.
     pub queue: Vec<Step>,
     /// The newest batch whose every step was performed.
@@ -240,6 +244,7 @@ impl History {
 
     fn beginning(log: Log, state: State, operations: Vec<DiskOperation>) -> History {
         let mut history = History {
+            sequences: vec![log.newest_sequence()],
             log,
             states: vec![state],
             queue: Vec::new(),
@@ -266,6 +271,7 @@ impl History {
         let next = after(self.newest(), batch);
         self.states.push(next);
         let operations = self.log.append(&batch.borrow());
+        self.sequences.push(self.log.newest_sequence());
         self.enqueue(operations);
     }
 
