@@ -18,6 +18,12 @@ fn matches(entry: &AclEntry, identity: &Identity) -> bool {
     }
 }
 
+/// Whether the identity may read what has this ACL; `None`: open to all.
+pub(crate) fn may_read(acl: Option<&[AclEntry]>, identity: &Identity) -> bool {
+    let reads = |entry: &AclEntry| entry.permissions.contains(Permissions::READ);
+    acl.is_none_or(|acl| acl.iter().any(|entry| reads(entry) && matches(entry, identity)))
+}
+
 /// Refuses unless the identity has one of the permissions `wanted` on the znode.
 pub(crate) fn check(
     znode: &Znode,

@@ -4,9 +4,11 @@
 //! changes. Data only; nothing here is replicated state.
 
 use crate::request::ConnectionOrigin;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use quorate_types::request::WatchEventKind;
-use quorate_types::{ComponentDigest, Outcome, Refusal, SessionId, ZnodePath, Zxid};
+use quorate_types::{AclEntry, ComponentDigest, Outcome, Refusal, SessionId, ZnodePath, Zxid};
 
 /// What a client is to be told, wherever its connection is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,12 @@ pub struct ZnodeEvent {
     pub path: ZnodePath,
     /// Created, deleted or data changed; never children changed, which watches derive.
     pub kind: WatchEventKind,
+    /// Its data afterwards; `None` when it was deleted.
+    pub data: Option<Bytes>,
+    /// Its ACL, before it was deleted if it was; `None`: open to all.
+    pub acl: Option<Arc<Vec<AclEntry>>>,
+    /// Its parent's ACL. Not set when the data changed, which the parent's watches are not told.
+    pub parent_acl: Option<Arc<Vec<AclEntry>>>,
 }
 
 /// What a transaction did that others must hear of.

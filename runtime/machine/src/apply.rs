@@ -229,9 +229,15 @@ fn create_znode(state: &mut impl State, stamp: Stamp, change: &Change, applied: 
         children_count: 0,
         kind: *kind,
     };
+    applied.events.push(ZnodeEvent {
+        path: path.clone(),
+        kind: WatchEventKind::Created,
+        data: Some(data.clone()),
+        acl: znode.acl.clone(),
+        parent_acl: parent.acl.clone(),
+    });
     put_znode(state, &parent_path, Some(&before), Some(parent));
     put_znode(state, path, None, Some(znode));
-    applied.events.push(ZnodeEvent { path: path.clone(), kind: WatchEventKind::Created });
 }
 
 fn delete_znode(state: &mut impl State, stamp: Stamp, path: &ZnodePath, applied: &mut Applied) {
@@ -248,9 +254,15 @@ fn delete_znode(state: &mut impl State, stamp: Stamp, path: &ZnodePath, applied:
     if parent.children_count == 0 && matches!(parent.kind, ZnodeKind::Container { .. }) {
         parent.kind = ZnodeKind::Container { emptied_ms: stamp.time_ms };
     }
+    applied.events.push(ZnodeEvent {
+        path: path.clone(),
+        kind: WatchEventKind::Deleted,
+        data: None,
+        acl: znode.acl.clone(),
+        parent_acl: parent.acl.clone(),
+    });
     put_znode(state, path, Some(&znode), None);
     put_znode(state, &parent_path, Some(&before), Some(parent));
-    applied.events.push(ZnodeEvent { path: path.clone(), kind: WatchEventKind::Deleted });
 }
 
 fn set_data(state: &mut impl State, stamp: Stamp, change: &Change, applied: &mut Applied) {
@@ -264,8 +276,14 @@ fn set_data(state: &mut impl State, stamp: Stamp, change: &Change, applied: &mut
         mtime_ms: stamp.time_ms,
         ..(*before).clone()
     };
+    applied.events.push(ZnodeEvent {
+        path: path.clone(),
+        kind: WatchEventKind::DataChanged,
+        data: Some(data.clone()),
+        acl: after.acl.clone(),
+        parent_acl: None,
+    });
     put_znode(state, path, Some(&before), Some(after));
-    applied.events.push(ZnodeEvent { path: path.clone(), kind: WatchEventKind::DataChanged });
 }
 
 fn set_acl(state: &mut impl State, path: &ZnodePath, acl: &[AclEntry], version: i32) {

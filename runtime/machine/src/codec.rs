@@ -246,7 +246,8 @@ fn write_reply(writer: &mut LayoutWriter, reply: &Reply) {
         | Reply::Acl(..)
         | Reply::Recipes(_)
         | Reply::Mounts(_)
-        | Reply::Status(_) => unreachable!("the reply of a read is never kept"),
+        | Reply::Status(_)
+        | Reply::Watching { .. } => unreachable!("the reply of a read is never kept"),
     }
 }
 

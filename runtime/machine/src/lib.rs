@@ -20,6 +20,7 @@ mod codec;
 mod cow_map;
 mod digest;
 mod executor;
+mod history;
 mod image;
 mod items;
 mod machine;
@@ -43,6 +44,7 @@ pub use executor::{
     ComponentStatus, RecipeEnd, RecipeEvent, RecipeExecutor, RecipeFailure, RecipeFault,
     RecipeFaultKind, RecipeRun,
 };
+pub use history::{Replay, WatchHistory};
 pub use items::{Member, MembershipChange, MembershipStep};
 pub use machine::{Machine, SessionStatus, Verdict};
 pub use outstanding::Outstanding;

@@ -14,7 +14,7 @@ use quorate_raft::Index;
 use quorate_types::limits::Limits;
 use quorate_types::recipe::OperationKind;
 use quorate_types::request::{MultiOperation, ReadLevel};
-use quorate_types::{ErrorCode, Operation, Refusal};
+use quorate_types::{ErrorCode, Operation, Refusal, Zxid};
 
 impl<E: RecipeExecutor> Replica<E> {
     /// Takes a request into its connection's line.
@@ -28,21 +28,19 @@ impl<E: RecipeExecutor> Replica<E> {
         let (level, operation) = request;
         let limits = self.settings.limits;
         let reads = self.is_read(&operation);
-        let watches = self.watches.count_of(connection);
+        let watches = self.watches_with(connection, &operation);
+        let applied = self.applied();
         let Some(known) = self.connections.get_mut(&connection) else { return };
         if known.slot_mut(sequence).is_some() {
             return;
         }
         let checked = check_line(known.line.len(), &limits)
-            .and_then(|()| check_watches(watches, &operation, &limits))
+            .and_then(|()| check_watches(watches, &limits))
             .and_then(|()| check_operation(&operation, &limits));
         let body = match (checked, reads) {
-            (Err(refusal), _) => SlotBody::Answered {
-                zxid: quorate_types::Zxid(self.applied.0),
-                outcome: Err(refusal),
-            },
+            (Err(refusal), _) => SlotBody::Answered { zxid: applied, outcome: Err(refusal) },
             (Ok(()), true) => {
-                let from = (!needs_barrier(level, &operation)).then_some(Index(0));
+                let from = (!needs_barrier(level, &operation, applied)).then_some(Index(0));
                 SlotBody::Read { operation: operation.clone(), from }
             }
             (Ok(()), false) => SlotBody::Submitted,
@@ -102,17 +100,19 @@ impl<E: RecipeExecutor> Replica<E> {
     }
 }
 
-/// Watches are this server's own business; a status is what this server sees.
-fn needs_barrier(level: ReadLevel, operation: &Operation) -> bool {
+/// Watches are this server's own business, unless they are to go on after a transaction that is not
+/// applied here yet; a status is what this server sees.
+fn needs_barrier(level: ReadLevel, operation: &Operation, applied: Zxid) -> bool {
     #[cfg(feature = "planted-bugs")]
     if is_planted(PlantedBug::LinearizableReadLocal) {
         return false;
     }
-    let own = matches!(
-        operation,
-        Operation::AddWatch { .. } | Operation::RemoveWatches { .. } | Operation::Status
-    );
-    level == ReadLevel::Linearizable && !own
+    match operation {
+        Operation::AddWatch { since, .. } => since.is_some_and(|since| since.zxid > applied),
+        Operation::ResumeWatches { since, .. } => since.zxid > applied,
+        Operation::RemoveWatches { .. } | Operation::Status => false,
+        _ => level == ReadLevel::Linearizable,
+    }
 }
 
 fn check_line(length: usize, limits: &Limits) -> Result<(), Refusal> {
@@ -126,15 +126,8 @@ fn check_line(length: usize, limits: &Limits) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::Overloaded, text))
 }
 
-fn check_watches(held: usize, operation: &Operation, limits: &Limits) -> Result<(), Refusal> {
-    let wants = matches!(
-        operation,
-        Operation::AddWatch { .. }
-            | Operation::Get { watch: true, .. }
-            | Operation::Exists { watch: true, .. }
-            | Operation::Children { watch: true, .. }
-    );
-    if !wants || held < to_usize(limits.connection_watches_max) {
+fn check_watches(wanted: usize, limits: &Limits) -> Result<(), Refusal> {
+    if wanted <= to_usize(limits.connection_watches_max) {
         return Ok(());
     }
     let text = alloc::format!("a connection has at most {} watches", limits.connection_watches_max);

@@ -15,7 +15,6 @@ use quorate_machine::{Applied, RecipeExecutor, Transaction, Verdict};
 use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Entry, EntryKind, Index};
 use quorate_types::{ComponentDigest, Zxid};
-use quorate_wire::native::ServerFrame;
 
 impl<E: RecipeExecutor> Replica<E> {
     /// Applies everything up to `to`.
@@ -66,14 +65,10 @@ impl<E: RecipeExecutor> Replica<E> {
         if is_planted(PlantedBug::EventAfterReply) && !applied.events.is_empty() {
             let events = applied.events.clone();
             self.hand_on(zxid, Applied { events: Vec::new(), ..applied });
-            for (watcher, event) in self.watches.on_applied(zxid, &events) {
-                self.send_client(watcher, ServerFrame::Watch(event));
-            }
+            self.tell_watchers(zxid, events);
             return;
         }
-        for (watcher, event) in self.watches.on_applied(zxid, &applied.events) {
-            self.send_client(watcher, ServerFrame::Watch(event));
-        }
+        self.tell_watchers(zxid, applied.events);
         for (session, origin) in &applied.sessions_attached {
             let here = origin.server == self.settings.identity.server;
             self.session_moved(*session, (origin.connection, here));

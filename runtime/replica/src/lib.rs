@@ -8,7 +8,7 @@
 //! `storage`.
 //!
 //! The files follow a request: [`boundary`] → `connection` → `admission` → `forward` → `proposal`
-//! → `consensus` → `applier` → `delivery`, with `read` beside them.
+//! → `consensus` → `applier` → `delivery`, with `read` and `watching` beside them.
 #![no_std]
 #![forbid(unsafe_code)]
 extern crate alloc;
@@ -31,6 +31,7 @@ pub mod settings;
 mod snapshot_transfer;
 mod start;
 mod status;
+mod watching;
 
 pub use boundary::{Action, Input, Now};
 pub use codec::is_append;
@@ -46,7 +47,7 @@ use consensus::DiskQueue;
 use forward::Submissions;
 use leading::Leading;
 use peer::Peer;
-use quorate_machine::{Machine, RecipeExecutor, WatchTable};
+use quorate_machine::{Machine, RecipeExecutor, WatchHistory, WatchTable};
 #[cfg(feature = "planted-bugs")]
 use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Index, Raft, ReplicaId, Role, Term};
@@ -79,6 +80,7 @@ pub struct Replica<E: RecipeExecutor> {
     barriers: ReadBarriers,
     peers: BTreeMap<ServerId, Peer>,
     watches: WatchTable,
+    watch_history: WatchHistory,
     snapshots: Snapshots,
     /// Where the shell was told that the members are.
     peers_told: Option<BTreeMap<ServerId, MemberAddress>>,

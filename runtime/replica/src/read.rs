@@ -12,8 +12,8 @@ use quorate_machine::{RecipeCall, RecipeExecutor};
 #[cfg(feature = "planted-bugs")]
 use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Index, ReadId, ReadRefusal};
-use quorate_types::request::WatchMode;
-use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, ZnodePath};
+use quorate_types::request::{HeldWatch, WatchMode};
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply};
 
 /// Who waits for a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +117,12 @@ impl<E: RecipeExecutor> Replica<E> {
         let identity = known.identity.clone();
         match operation {
             Operation::Status => Ok(Reply::Status(self.status())),
-            Operation::AddWatch { path, mode } => {
-                self.leave_watch(connection, path, *mode);
-                Ok(Reply::Done)
+            Operation::AddWatch { path, mode, since, values } => {
+                let (path, mode, values) = (path.clone(), *mode, *values);
+                self.leave_watches(connection, &[HeldWatch { path, mode, values }], *since)
+            }
+            Operation::ResumeWatches { watches, since } => {
+                self.leave_watches(connection, watches, Some(*since))
             }
             Operation::RemoveWatches { path } => {
                 self.watches.remove(connection, path);
@@ -140,24 +143,20 @@ impl<E: RecipeExecutor> Replica<E> {
         }
     }
 
-    /// ZooKeeper's rule: `exists` leaves its watch whether or not the znode is there, the others
-    /// only if it is.
+    /// ZooKeeper's rule: a read that is refused leaves no watch; `exists` is not refused when the
+    /// znode is not there.
     fn leave_read_watch(&mut self, connection: u64, operation: &Operation, outcome: &Outcome) {
-        match operation {
-            Operation::Exists { path, watch: true } => {
-                self.leave_watch(connection, path, WatchMode::OneShotData);
+        let (path, mode) = match operation {
+            Operation::Get { path, watch: true } | Operation::Exists { path, watch: true } => {
+                (path.clone(), WatchMode::OneShotData)
             }
-            Operation::Get { path, watch: true } if outcome.is_ok() => {
-                self.leave_watch(connection, path, WatchMode::OneShotData);
+            Operation::Children { path, watch: true, .. } => {
+                (path.clone(), WatchMode::OneShotChildren)
             }
-            Operation::Children { path, watch: true, .. } if outcome.is_ok() => {
-                self.leave_watch(connection, path, WatchMode::OneShotChildren);
-            }
-            _ => {}
+            _ => return,
+        };
+        if outcome.is_ok() {
+            self.watches.add(connection, &HeldWatch { path, mode, values: false });
         }
-    }
-
-    fn leave_watch(&mut self, connection: u64, path: &ZnodePath, mode: WatchMode) {
-        self.watches.add(connection, path.clone(), mode);
     }
 }

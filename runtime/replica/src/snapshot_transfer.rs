@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use quorate_machine::{Machine, RecipeExecutor};
+use quorate_machine::{Machine, RecipeExecutor, WatchHistory};
 #[cfg(feature = "planted-bugs")]
 use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_raft::{Index, Role, SnapshotMark, Term};
@@ -341,6 +341,7 @@ impl<E: RecipeExecutor> Replica<E> {
         self.machine = installing.machine;
         self.machine.set_limits(self.settings.limits);
         self.applied = mark.index;
+        self.watch_history = WatchHistory::standing_on(self.applied());
         self.raft.applied(mark.index);
         let mut operations = self.log.compact(Index(mark.index.0 + 1));
         operations.extend(self.remove_newest());

@@ -16,9 +16,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use quorate_machine::{Machine, RecipeExecutor, WatchTable};
+use quorate_machine::{Machine, RecipeExecutor, WatchHistory, WatchTable};
 use quorate_raft::{HardState, Index, Membership, Raft, SnapshotMark, Start, Term};
 use quorate_storage::{DiskOperation, Log, LogSettings, Recovered, RecoveryError, snapshot};
+use quorate_types::Zxid;
 
 /// Why a data directory cannot be started from.
 #[derive(Clone, Debug)]
@@ -90,6 +91,7 @@ impl<E: RecipeExecutor> Replica<E> {
             barriers: ReadBarriers::default(),
             peers: BTreeMap::new(),
             watches: WatchTable::new(),
+            watch_history: WatchHistory::standing_on(Zxid(mark.index.0)),
             snapshots: Snapshots::standing_on(mark),
             peers_told: None,
             belonged: false,

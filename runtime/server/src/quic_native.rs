@@ -15,6 +15,7 @@ use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream};
 use quorate_machine::Identity;
 use quorate_replica::Input;
 use quorate_types::limits::Limits;
+use quorate_types::request::WatchEvent;
 use quorate_types::{Outcome, Reply};
 use quorate_wire::native::{FrameBuffer, ServerFrame, encode_server};
 use rustls_pki_types::CertificateDer;
@@ -263,11 +264,15 @@ async fn write_frames(outbox: &Outbox<ServerFrame>, send: &mut SendStream) -> (C
 pub(crate) fn frame_bytes(frame: &ServerFrame) -> usize {
     let payload = match frame {
         ServerFrame::Reply { outcome, .. } => outcome_bytes(outcome),
-        ServerFrame::Watch(event) => event.path.as_str().len(),
+        ServerFrame::Watch(event) => event_bytes(event),
         ServerFrame::Refused(refusal) | ServerFrame::Goodbye(refusal) => refusal.message.len(),
         ServerFrame::Connected { .. } | ServerFrame::Heartbeat { .. } => 0,
     };
     payload + 128
+}
+
+fn event_bytes(event: &WatchEvent) -> usize {
+    event.path.as_str().len() + event.data.as_ref().map_or(0, |data| data.len())
 }
 
 fn outcome_bytes(outcome: &Outcome) -> usize {
@@ -277,6 +282,9 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
         Ok(Reply::Multi(replies)) => replies.len() * 256,
         Ok(Reply::Recipes(recipes)) => recipes.len() * 4_096,
         Ok(Reply::Mounts(mounts)) => mounts.len() * 256,
+        Ok(Reply::Watching { replayed, .. }) => {
+            replayed.iter().map(|event| event_bytes(event) + 128).sum()
+        }
         Ok(_) => 256,
         Err(refusal) => refusal.message.len() + refusal.detail.len(),
     }

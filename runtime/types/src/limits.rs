@@ -46,6 +46,11 @@ limits! {
     connections_max: u32 = 10_000, tested 100;
     /// Watches of one connection.
     connection_watches_max: u32 = 100_000, tested 100;
+    /// Znode events that a server remembers for watches that are resumed.
+    history_events_max: u32 = 65_536, tested 64;
+    /// Bytes of the paths and data of these events, 128 more for each. A replay takes less than
+    /// twice as many, in one frame.
+    history_bytes_max: u32 = 8 * MIB, tested 16 * KIB;
     /// Frames waiting for a slow client before its connection is closed.
     connection_backlog_frames_max: u32 = 16_384, tested 256;
     /// Requests that the leader has proposed and not yet applied.

@@ -90,6 +90,71 @@ pub struct WatchEvent {
     pub path: ZnodePath,
     /// In which transaction.
     pub zxid: Zxid,
+    /// Which of the transaction's events; grows in the order they are told.
+    pub place: u32,
+    /// The znode's data after the change: for `created` and `data-changed`, when the watch asked for
+    /// values.
+    pub data: Option<Bytes>,
+}
+
+impl WatchEvent {
+    /// Names the event: equal on every server, different for different events.
+    #[must_use]
+    pub fn position(&self) -> WatchPosition {
+        WatchPosition { zxid: self.zxid, place: self.place }
+    }
+}
+
+/// A point in the order of all events: after one event and before the next. Written `17.3`, or `17`
+/// for the end of a transaction.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct WatchPosition {
+    /// The transaction.
+    pub zxid: Zxid,
+    /// Which of its events; [`u32::MAX`]: all of them.
+    pub place: u32,
+}
+
+impl From<Zxid> for WatchPosition {
+    /// After everything that the transaction did.
+    fn from(zxid: Zxid) -> WatchPosition {
+        WatchPosition { zxid, place: u32::MAX }
+    }
+}
+
+impl core::fmt::Display for WatchPosition {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.place {
+            u32::MAX => write!(f, "{}", self.zxid.0),
+            place => write!(f, "{}.{place}", self.zxid.0),
+        }
+    }
+}
+
+impl core::str::FromStr for WatchPosition {
+    type Err = core::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<WatchPosition, core::num::ParseIntError> {
+        match text.split_once('.') {
+            None => Ok(WatchPosition::from(Zxid(text.parse()?))),
+            Some((zxid, place)) => {
+                Ok(WatchPosition { zxid: Zxid(zxid.parse()?), place: place.parse()? })
+            }
+        }
+    }
+}
+
+/// A watch as it stands on a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HeldWatch {
+    /// On which znode.
+    pub path: ZnodePath,
+    /// For which changes.
+    pub mode: WatchMode,
+    /// Whether its events carry data. One-shot watches carry none.
+    pub values: bool,
 }
 
 /// How fresh a read must be.
@@ -305,6 +370,19 @@ pub enum Operation {
         path: ZnodePath,
         /// For which changes.
         mode: WatchMode,
+        /// Everything after this is reported, what has happened already in the reply
+        /// ([`Reply::Watching`]); `None`: what happens from now on.
+        since: Option<WatchPosition>,
+        /// Whether events carry the data of the znode. One-shot watches carry none.
+        values: bool,
+    },
+    /// Set watches again that were left through another connection. Answered with
+    /// [`Reply::Watching`].
+    ResumeWatches {
+        /// All at once: what several of them see is told once.
+        watches: Vec<HeldWatch>,
+        /// Everything up to here was told.
+        since: WatchPosition,
     },
     /// Take back every watch of this connection on a znode.
     RemoveWatches {
@@ -453,6 +531,15 @@ pub enum Reply {
     Mounts(Vec<MountedRecipe>),
     /// How the server sees the cluster.
     Status(ServerStatus),
+    /// Watches are set. What they report from now on comes in frames of its own.
+    Watching {
+        /// What they would have reported between the point asked for and the zxid of this reply, in
+        /// order. A one-shot watch that fired here is not set any more.
+        replayed: Vec<WatchEvent>,
+        /// The server's history does not reach back to the point asked for: nothing was replayed,
+        /// and what happened up to the zxid of this reply is not known.
+        gap: bool,
+    },
 }
 
 /// Why a request was not done. Nothing was changed by it, unless the code says that it is not known.

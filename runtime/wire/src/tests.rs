@@ -14,8 +14,8 @@ use quorate_types::recipe::{
     InstalledRecipe, MountedRecipe, OperationDescriptor, OperationKind, RecipeDescriptor,
 };
 use quorate_types::request::{
-    CreateMode, MemberStatus, MultiOperation, MultiReply, ReadLevel, ServerStatus, WatchEvent,
-    WatchEventKind, WatchMode,
+    CreateMode, HeldWatch, MemberStatus, MultiOperation, MultiReply, ReadLevel, ServerStatus,
+    WatchEvent, WatchEventKind, WatchMode, WatchPosition,
 };
 use quorate_types::{
     AclEntry, ComponentDigest, ErrorCode, Incarnation, Operation, Outcome, Permissions, Refusal,
@@ -201,7 +201,7 @@ impl Random {
             },
             17 => Operation::GetAcl { path },
             18 => Operation::Sync,
-            19 => Operation::AddWatch { path, mode: self.watch_mode() },
+            19 => self.watch_operation(path),
             20 => Operation::RemoveWatches { path },
             21 => Operation::ListRecipes,
             22 => Operation::ListMounts,
@@ -214,6 +214,22 @@ impl Random {
             25 => Operation::RemoveMember { server: ServerId(self.number()) },
             _ => Operation::Status,
         }
+    }
+
+    fn watch_operation(&mut self, path: ZnodePath) -> Operation {
+        let (mode, values, since) = (self.watch_mode(), self.bool(), self.position());
+        match self.below(3) {
+            0 => Operation::AddWatch { path, mode, since: None, values },
+            1 => Operation::AddWatch { path, mode, since: Some(since), values },
+            _ => Operation::ResumeWatches {
+                watches: [HeldWatch { path, mode, values }].into(),
+                since,
+            },
+        }
+    }
+
+    fn position(&mut self) -> WatchPosition {
+        WatchPosition { zxid: Zxid(self.number()), place: self.small() }
     }
 
     fn recipe(&mut self) -> InstalledRecipe {
@@ -314,6 +330,7 @@ impl Random {
             12 => Reply::Recipes(self.list(Random::recipe)),
             13 => Reply::Mounts(self.list(Random::mounted)),
             14 => Reply::Status(self.status()),
+            15 => Reply::Watching { replayed: self.list(Random::event), gap: self.bool() },
             _ => return Err(self.refusal()),
         })
     }
@@ -329,6 +346,8 @@ impl Random {
             kind: kinds[self.below(4) as usize],
             path: self.path(),
             zxid: Zxid(self.number()),
+            place: self.small(),
+            data: self.option(Random::bytes),
         }
     }
 

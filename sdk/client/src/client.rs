@@ -9,9 +9,11 @@ use crate::driver::{Command, Driver, Reports};
 use crate::error::ClientError;
 use crate::lock::Lock;
 use crate::protocol::{Answer, CallFailure, CallId, Submission, Undo};
-use crate::watch::{NOTIFICATIONS_MAX, Notification, Notifications, Watch};
+use crate::watch::{NOTIFICATIONS_MAX, Notification, Notifications, Watch, WatchOptions};
 use bytes::Bytes;
-use quorate_types::request::{CreateMode, MultiOperation, MultiReply, ReadLevel, WatchMode};
+use quorate_types::request::{
+    CreateMode, MultiOperation, MultiReply, ReadLevel, WatchMode, WatchPosition,
+};
 use quorate_types::{AclEntry, Operation, Reply, ServerId, SessionId, Stat, ZnodePath};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,11 +96,11 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    async fn answer(mut self) -> Result<Reply, ClientError> {
+    async fn answer(mut self) -> Result<Answer, ClientError> {
         let answer = (&mut self.answer).await;
         self.done = true;
         match answer {
-            Ok(Ok(answer)) => Ok(answer.reply),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failure)) => Err(failure.into()),
             Err(_) => Err(self.client.gone()),
         }
@@ -280,6 +282,10 @@ impl Client {
     }
 
     pub(crate) async fn ask(&self, ask: impl Into<Ask>) -> Result<Reply, ClientError> {
+        self.ask_answer(ask).await.map(|answer| answer.reply)
+    }
+
+    async fn ask_answer(&self, ask: impl Into<Ask>) -> Result<Answer, ClientError> {
         let (completion, answer) = oneshot::channel();
         let submission = self.submission(ask.into());
         let (call, undo) = (submission.call, submission.undo.clone());
@@ -492,8 +498,9 @@ impl Client {
 
     // ---- watches ----
 
-    /// Sets a watch and gives its notifications. After a reconnect it is set again, and a
-    /// [`Notification::Gap`] says so.
+    /// Sets a watch and gives what it reports from now on. After a reconnect it goes on where it
+    /// broke off; a [`Notification::Gap`] says when the servers do not know any more what happened
+    /// in between.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::ClientError> {
@@ -508,10 +515,65 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn watch(&self, path: &str, mode: WatchMode) -> Result<Watch, ClientError> {
+        self.watch_with(path, WatchOptions::new(mode)).await
+    }
+
+    /// Sets a watch and gives what it reports after a point: first what has happened since, then
+    /// what happens. If the server does not know it any more, the first notification is a
+    /// [`Notification::Gap`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::ClientError> {
+    /// use quorate_client::{Notification, WatchMode};
+    /// let seen = client.get("/config").await?.stat.mzxid;
+    /// let mut watch = client.watch_from("/config", WatchMode::Persistent, seen).await?;
+    /// while let Some(notification) = watch.next().await {
+    ///     match notification {
+    ///         Notification::Changed(event) => println!("{:?} {}", event.kind, event.path),
+    ///         missed => println!("read everything again: {missed:?}"),
+    ///     }
+    ///     println!("to go on later: {}", watch.position());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `bad-arguments` for a point that nothing has reached yet, and what [`ClientError`] says.
+    pub async fn watch_from(
+        &self,
+        path: &str,
+        mode: WatchMode,
+        since: impl Into<WatchPosition>,
+    ) -> Result<Watch, ClientError> {
+        self.watch_with(path, WatchOptions::new(mode).since(since)).await
+    }
+
+    /// As [`Client::watch`] and [`Client::watch_from`], with every choice.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::ClientError> {
+    /// use quorate_client::{Notification, WatchMode, WatchOptions};
+    /// let options = WatchOptions::new(WatchMode::PersistentRecursive).with_values();
+    /// let mut watch = client.watch_with("/config", options).await?;
+    /// if let Some(Notification::Changed(event)) = watch.next().await {
+    ///     println!("{} is {:?}", event.path, event.data);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::watch_from`].
+    pub async fn watch_with(
+        &self,
+        path: &str,
+        options: WatchOptions,
+    ) -> Result<Watch, ClientError> {
         let notifications = self.notifications();
         let path = parse(path)?;
-        self.ask(Operation::AddWatch { path: path.clone(), mode }).await?;
-        Ok(Watch::new(notifications, path, mode))
+        let WatchOptions { mode, since, values } = options;
+        let operation = Operation::AddWatch { path: path.clone(), mode, since, values };
+        let answer = self.ask_answer(operation).await?;
+        Ok(Watch::new(notifications, path, options, answer))
     }
 
     /// Sets a watch; its notifications come through [`Client::notifications`].
@@ -519,7 +581,8 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn add_watch(&self, path: &str, mode: WatchMode) -> Result<(), ClientError> {
-        self.ask(Operation::AddWatch { path: parse(path)?, mode }).await.map(drop)
+        let path = parse(path)?;
+        self.ask(Operation::AddWatch { path, mode, since: None, values: false }).await.map(drop)
     }
 
     /// Takes back every watch of this session on a znode.

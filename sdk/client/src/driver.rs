@@ -26,8 +26,9 @@ use tokio::time::Instant;
 
 /// Bytes of frames handed to the network at once.
 const OUTGOING_BYTES_MAX: usize = 256 << 10;
-/// Largest frame taken from a server: a full page of children, a status.
-const SERVER_FRAME_BYTES_MAX: u32 = 16 << 20;
+/// Largest frame taken from a server: a full page of children, a status, a replay for watches.
+const SERVER_FRAME_BYTES_MAX: u32 = 32 << 20;
+const _: () = assert!(SERVER_FRAME_BYTES_MAX > 2 * Limits::PRODUCTION.history_bytes_max);
 /// Largest frame that servers take.
 const CLIENT_FRAME_BYTES_MAX: usize = Limits::PRODUCTION.client_frame_bytes_max as usize;
 /// Commands taken in one go, so that their frames leave together.

@@ -41,11 +41,11 @@ pub use error::ClientError;
 pub use lock::{Lock, LockGuard};
 pub use quorate_types::recipe::{InstalledRecipe, MountedRecipe};
 pub use quorate_types::request::{
-    CreateMode, MultiOperation, MultiReply, ReadLevel, ServerStatus, WatchEvent, WatchEventKind,
-    WatchMode,
+    CreateMode, HeldWatch, MultiOperation, MultiReply, ReadLevel, ServerStatus, WatchEvent,
+    WatchEventKind, WatchMode, WatchPosition,
 };
 pub use quorate_types::{
     AclEntry, ComponentDigest, ErrorCode, Operation, Permissions, Refusal, Reply, ServerId,
     SessionId, Stat, TicketId, ZnodePath, Zxid,
 };
-pub use watch::{Notification, Notifications, Watch};
+pub use watch::{Notification, Notifications, Watch, WatchOptions};

@@ -104,7 +104,8 @@ pub enum Notice {
     },
     /// A watch has fired.
     Event(WatchEvent),
-    /// A watch was set again after a reconnect; what happened in between is not known.
+    /// A watch was set again after a reconnect at a server whose history does not reach back to the
+    /// break; what happened in between is not known.
     Gap {
         /// On which znode.
         path: ZnodePath,
@@ -239,7 +240,8 @@ impl Protocol {
     pub fn transport_down(&mut self) {
         self.link = Link::Down;
         self.resend.clear();
-        self.own.retain(|pending| !matches!(pending.purpose, Purpose::Rewatch { .. }));
+        self.own.retain(|pending| pending.purpose != Purpose::Resume);
+        self.watches.on_disconnected();
     }
 
     /// Takes a call over. Its completion comes as a notice.
@@ -481,8 +483,12 @@ impl Protocol {
         }
     }
 
-    /// First what was sent before, in order; then this machine's own; then what callers ask for.
+    /// First what resumes the watches, alone; then what was sent before, in order; then this
+    /// machine's own; then what callers ask for.
     fn next_request(&mut self) -> Option<ClientFrame> {
+        if self.watches.is_resuming() {
+            return self.next_resumption();
+        }
         while let Some(sequence) = self.resend.pop_front() {
             if self.unreplied.contains_key(&sequence) {
                 return Some(self.request_frame(sequence));
@@ -493,13 +499,29 @@ impl Protocol {
             None if self.unreplied.len() >= UNREPLIED_MAX => return None,
             None => self.unsent.pop_first()?.1,
         };
+        Some(self.first_frame(next))
+    }
+
+    fn next_resumption(&mut self) -> Option<ClientFrame> {
+        let resumes = |pending: &Pending| pending.purpose == Purpose::Resume;
+        let again = |sequence: &u64| self.unreplied.get(sequence).is_some_and(resumes);
+        if let Some(position) = self.resend.iter().position(again) {
+            let sequence = self.resend.remove(position)?;
+            return Some(self.request_frame(sequence));
+        }
+        let first = self.own.pop_front_if(|pending| resumes(pending))?;
+        Some(self.first_frame(first))
+    }
+
+    /// Gives a request its number.
+    fn first_frame(&mut self, pending: Pending) -> ClientFrame {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        if let Purpose::Caller(call) = next.purpose {
+        if let Purpose::Caller(call) = pending.purpose {
             self.sequences.insert(call, sequence);
         }
-        self.unreplied.insert(sequence, next);
-        Some(self.request_frame(sequence))
+        self.unreplied.insert(sequence, pending);
+        self.request_frame(sequence)
     }
 
     fn oldest_unreplied(&self) -> u64 {

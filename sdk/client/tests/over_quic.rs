@@ -5,9 +5,9 @@
 mod support;
 
 use quorate_client::{
-    Client, ClientConfig, ClientError, CreateMode, ErrorCode, Notification, Operation, Pem,
-    Refusal, Reply, SERVER_NAME, SessionState, Stat, TicketId, WatchEvent, WatchEventKind,
-    WatchMode, ZnodePath, Zxid,
+    Client, ClientConfig, ClientError, CreateMode, ErrorCode, HeldWatch, Notification, Operation,
+    Pem, Refusal, Reply, SERVER_NAME, SessionState, Stat, TicketId, WatchEvent, WatchEventKind,
+    WatchMode, WatchOptions, ZnodePath, Zxid,
 };
 use quorate_wire::native::ServerFrame;
 use serde::{Deserialize, Serialize};
@@ -156,38 +156,95 @@ async fn a_guard_dropped_with_the_last_handle_still_releases() {
     soon("the release", async { tokio::join!(script, client) }).await;
 }
 
+fn created(at: &str, zxid: u64) -> WatchEvent {
+    let (kind, zxid) = (WatchEventKind::Created, Zxid(zxid));
+    WatchEvent { kind, path: path(at), zxid, place: 0, data: None }
+}
+
+fn watching(replayed: Vec<WatchEvent>, gap: bool) -> Result<Reply, Refusal> {
+    Ok(Reply::Watching { replayed, gap })
+}
+
 #[tokio::test]
-async fn watches_report_and_tell_of_the_gap_after_a_reconnect() {
+async fn a_watch_goes_on_where_it_broke_off_and_tells_of_a_gap_only_if_there_is_one() {
     let authority = Authority::create();
     let server = FakeServer::start(&authority);
-    let event = WatchEvent { kind: WatchEventKind::Created, path: path("/a/b"), zxid: Zxid(9) };
     let mode = WatchMode::PersistentRecursive;
+    let held = HeldWatch { path: path("/a"), mode, values: false };
     let script = async {
         let mut connection = server.serve().await;
         let (sequence, operation) = connection.request().await;
-        assert_eq!(operation, Operation::AddWatch { path: path("/a"), mode });
+        let (since, values) = (None, false);
+        assert_eq!(operation, Operation::AddWatch { path: path("/a"), mode, since, values });
         connection.reply(sequence, Ok(Reply::Done)).await;
-        connection.send(&ServerFrame::Watch(event.clone())).await;
+        connection.send(&ServerFrame::Watch(created("/a/b", 9))).await;
         // The next request tells that the event has arrived before the cut.
         let (asked, _) = connection.request().await;
         connection.cut();
-        let mut connection = server.accept().await;
-        connection.expect_connect(resume()).await;
-        connection.grant(true).await;
-        assert_eq!(connection.request().await, (asked, Operation::Sync));
+        let resumed = async |since, replayed, gap| {
+            let mut connection = server.accept().await;
+            connection.expect_connect(resume()).await;
+            connection.grant(true).await;
+            let (sequence, operation) = connection.request().await;
+            let watches = vec![held.clone()];
+            assert_eq!(operation, Operation::ResumeWatches { watches, since });
+            let (zxid, outcome) = (Zxid(10), watching(replayed, gap));
+            connection.send(&ServerFrame::Reply { sequence, zxid, outcome }).await;
+            assert_eq!(connection.request().await, (asked, Operation::Sync));
+            connection
+        };
+        let since = created("/", 9).position();
+        resumed(since, vec![created("/a/c", 10)], false).await.cut();
+        let mut connection = resumed(Zxid(10).into(), vec![], true).await;
         connection.reply(asked, Ok(Reply::Done)).await;
-        let (sequence, operation) = connection.request().await;
-        assert_eq!(operation, Operation::AddWatch { path: path("/a"), mode });
-        connection.reply(sequence, Ok(Reply::Done)).await;
         connection
     };
     let client = async {
         let client = Client::connect(authority.client_config(&[&server])).await.unwrap();
         let mut watch = client.watch("/a", mode).await.unwrap();
-        assert_eq!(watch.next().await, Some(Notification::Changed(event.clone())));
+        assert_eq!(watch.next().await, Some(Notification::Changed(created("/a/b", 9))));
         client.sync().await.unwrap();
+        assert_eq!(watch.next().await, Some(Notification::Changed(created("/a/c", 10))));
         let gap = Notification::Gap { path: path("/a"), mode };
         assert_eq!(watch.next().await, Some(gap));
+    };
+    soon("the watch", async { tokio::join!(script, client) }).await;
+}
+
+#[tokio::test]
+async fn a_watch_from_a_point_gives_the_replay_then_what_happens_each_event_once() {
+    let authority = Authority::create();
+    let server = FakeServer::start(&authority);
+    let (mode, since) = (WatchMode::PersistentRecursive, Some(Zxid(3).into()));
+    let script = async {
+        let mut connection = server.serve().await;
+        let (sequence, operation) = connection.request().await;
+        let all = Operation::AddWatch { path: path("/"), mode, since: None, values: false };
+        assert_eq!(operation, all);
+        connection.reply(sequence, Ok(Reply::Done)).await;
+        let (sequence, operation) = connection.request().await;
+        assert_eq!(operation, Operation::AddWatch { path: path("/a"), mode, since, values: true });
+        connection.send(&ServerFrame::Watch(created("/a/c", 8))).await;
+        let replayed = vec![created("/a/b", 5), created("/a/c", 8)];
+        let (zxid, outcome) = (Zxid(8), watching(replayed, false));
+        connection.send(&ServerFrame::Reply { sequence, zxid, outcome }).await;
+        connection.send(&ServerFrame::Watch(created("/a/d", 9))).await;
+        connection
+    };
+    let client = async {
+        let client = Client::connect(authority.client_config(&[&server])).await.unwrap();
+        client.add_watch("/", mode).await.unwrap();
+        let options = WatchOptions::new(mode).since(Zxid(3)).with_values();
+        let mut watch = client.watch_with("/a", options).await.unwrap();
+        assert_eq!(watch.position(), Zxid(3).into());
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            seen.push((watch.next().await.unwrap(), watch.position().to_string()));
+        }
+        let expected =
+            [(created("/a/b", 5), "5.0"), (created("/a/c", 8), "8"), (created("/a/d", 9), "9.0")]
+                .map(|(event, position)| (Notification::Changed(event), position.to_owned()));
+        assert_eq!(seen, expected);
     };
     soon("the watch", async { tokio::join!(script, client) }).await;
 }

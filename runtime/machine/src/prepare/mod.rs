@@ -440,6 +440,7 @@ fn client_write(
         | Operation::GetAcl { .. }
         | Operation::Sync
         | Operation::AddWatch { .. }
+        | Operation::ResumeWatches { .. }
         | Operation::RemoveWatches { .. }
         | Operation::ListRecipes
         | Operation::ListMounts

@@ -4,7 +4,7 @@
 //! replies come in the order of requests, but for calls that may park; what a read shows never goes
 //! back; a request has one final answer.
 
-use quorate_types::request::{ReadLevel, WatchEvent};
+use quorate_types::request::{ReadLevel, WatchEvent, WatchPosition};
 use quorate_types::{ErrorCode, Operation, Outcome, Reply, SessionId, Zxid};
 use quorate_wire::native::{ClientFrame, FrameBuffer, PROTOCOL, Resume, ServerFrame};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -61,6 +61,8 @@ pub struct Client {
     pub retry_at_ms: u64,
     pub done: VecDeque<Done>,
     pub watched: Vec<WatchEvent>,
+    /// Every event up to here of the watches on this connection has come.
+    told: WatchPosition,
     pub sessions_lost: u32,
     pub wishes: Vec<Wish>,
 }
@@ -85,6 +87,7 @@ impl Client {
             retry_at_ms: 0,
             done: VecDeque::new(),
             watched: Vec::new(),
+            told: WatchPosition::default(),
             sessions_lost: 0,
             wishes: Vec::new(),
         }
@@ -105,6 +108,16 @@ impl Client {
                 Some(connection)
             }
         }
+    }
+
+    /// Where a watch goes on that broke off with the connection.
+    pub fn told(&self) -> WatchPosition {
+        self.told
+    }
+
+    fn see(&mut self, zxid: Zxid) {
+        self.last_seen = self.last_seen.max(zxid);
+        self.told = self.told.max(zxid.into());
     }
 
     /// Begins to connect; the connection's number is the caller's.
@@ -201,12 +214,14 @@ impl Client {
                 self.on_reply(sequence, zxid, outcome);
             }
             ServerFrame::Watch(event) => {
+                assert!(event.position() > self.told, "{}: {event:?} again", self.name);
                 self.last_seen = self.last_seen.max(event.zxid);
+                self.told = event.position();
                 self.watched.push(event);
             }
             ServerFrame::Heartbeat { zxid } => {
                 assert!(zxid >= self.last_seen, "{}: the server went back", self.name);
-                self.last_seen = zxid;
+                self.see(zxid);
             }
         }
     }
@@ -258,6 +273,10 @@ impl Client {
             assert!(zxid >= self.last_seen, "{}: {what:?} shows an older state", self.name);
         }
         self.last_seen = self.last_seen.max(zxid);
+        self.told = self.told.max(zxid.into());
+        if let Ok(Reply::Watching { replayed, .. }) = &outcome {
+            check_replay(&pending.operation, zxid, replayed);
+        }
         assert_ne!(
             outcome.as_ref().err().map(|refusal| refusal.code),
             Some(ErrorCode::SessionMoved),
@@ -285,5 +304,19 @@ impl Client {
         self.next_sequence = 1;
         self.replied.clear();
         self.expected.clear();
+    }
+}
+
+/// A replay is what lies between the point asked for and the reply, in order.
+fn check_replay(operation: &Operation, zxid: Zxid, replayed: &[WatchEvent]) {
+    let (Operation::AddWatch { since: Some(since), .. } | Operation::ResumeWatches { since, .. }) =
+        operation
+    else {
+        panic!("{operation:?} is answered with a replay")
+    };
+    let mut before = *since;
+    for event in replayed {
+        assert!(event.position() > before && event.zxid <= zxid, "{event:?} after {before}");
+        before = event.position();
     }
 }

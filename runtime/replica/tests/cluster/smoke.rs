@@ -53,7 +53,8 @@ fn clients_of_any_server_read_and_write_the_same_tree() {
 fn a_watch_tells_before_the_reply_that_shows_the_change() {
     let (mut world, at_leader, at_follower) = new_world(2);
     let (path, mode) = (crate::words::path("/w"), WatchMode::PersistentRecursive);
-    assert_eq!(world.ask(at_follower, Operation::AddWatch { path, mode }), Ok(Reply::Done));
+    let watch = Operation::AddWatch { path, mode, since: None, values: false };
+    assert_eq!(world.ask(at_follower, watch), Ok(Reply::Done));
     world.ask(at_leader, persistent("/w", "")).unwrap();
     world.ask(at_leader, set("/w", "new", None)).unwrap();
     assert_eq!(data(&world.ask(at_follower, get("/w"))), "new");

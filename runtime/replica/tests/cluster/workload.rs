@@ -139,7 +139,9 @@ impl Worker {
             0 => {
                 let mode = WatchMode::PersistentRecursive;
                 let at = path(&Worker::chain_path(number));
-                world.request(number, Operation::AddWatch { path: at, mode });
+                let since = world.choices.one_in(2).then(|| world.clients[number].told());
+                let values = world.choices.one_in(2);
+                world.request(number, Operation::AddWatch { path: at, mode, since, values });
             }
             1 => {
                 world.request(number, Operation::TransferLeader { to: None });

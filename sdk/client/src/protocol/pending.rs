@@ -4,7 +4,7 @@
 //! is reported to the servers as arrived only after its caller was told, and goes on being reported
 //! until a request that went through the log has surely carried it.
 
-use quorate_types::request::{ReadLevel, WatchMode};
+use quorate_types::request::ReadLevel;
 use quorate_types::{Operation, Refusal, Reply, ZnodePath};
 use std::collections::BTreeMap;
 
@@ -59,11 +59,8 @@ pub(crate) enum Purpose {
     Cancel,
     /// To undo a call that was done after it was abandoned.
     Undo,
-    /// To set a watch again at a new server.
-    Rewatch {
-        path: ZnodePath,
-        mode: WatchMode,
-    },
+    /// To set watches again at a new server.
+    Resume,
 }
 
 /// How far a request is.

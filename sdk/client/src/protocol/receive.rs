@@ -4,16 +4,16 @@
 //! its request out; a transient refusal never does while somebody waits. Late and repeated answers
 //! are ignored.
 
+use super::watches::Resumed;
 use super::{
     Answer, CallFailure, Disconnect, Grant, Life, Link, Notice, Pending, Protocol, Purpose,
     RETRY_MS_MAX, RETRY_MS_MIN, Stage, Up, heartbeat_interval_ms,
 };
 #[cfg(feature = "planted-bugs")]
 use quorate_planted_bugs::{PlantedBug, is_planted};
-use quorate_types::request::WatchMode;
-use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, ServerId, ZnodePath, Zxid};
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, ServerId, Zxid};
 use quorate_wire::native::ServerFrame;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 impl Protocol {
     /// Takes a frame of the server in.
@@ -66,8 +66,8 @@ impl Protocol {
         }
     }
 
-    /// The session is served: everything without a final answer goes out again, in order, and
-    /// watches are set again behind it.
+    /// The session is served: watches are resumed, and then everything without a final answer goes
+    /// out again, in order.
     fn go_on(&mut self, now_ms: u64, server: ServerId) {
         self.link = Link::Up(Up {
             heard_ms: now_ms,
@@ -76,7 +76,9 @@ impl Protocol {
             fruitless_since_ms: None,
         });
         self.retries.clear();
-        let moot = |(sequence, pending): (&u64, &Pending)| pending.is_moot().then_some(*sequence);
+        let moot = |(sequence, pending): (&u64, &Pending)| {
+            (pending.is_moot() || pending.purpose == Purpose::Resume).then_some(*sequence)
+        };
         for sequence in self.unreplied.iter().filter_map(moot).collect::<Vec<_>>() {
             self.finish(sequence);
         }
@@ -92,7 +94,7 @@ impl Protocol {
         for pending in self.unreplied.values_mut() {
             pending.stage = Stage::Sent;
         }
-        self.set_watches_again();
+        self.resume_watches();
         if let Life::Granted(grant) = &self.life {
             let timeout_ms = u32::try_from(grant.timeout_ms).unwrap_or(u32::MAX);
             let session = grant.session;
@@ -111,38 +113,25 @@ impl Protocol {
         }
     }
 
-    fn set_watches_again(&mut self) {
-        let mut removed: BTreeSet<&ZnodePath> = BTreeSet::new();
-        let mut under_way: BTreeSet<(&ZnodePath, WatchMode)> = BTreeSet::new();
-        for pending in self.unreplied.values() {
-            match (&pending.purpose, &pending.operation) {
-                (_, Operation::RemoveWatches { path }) => drop(removed.insert(path)),
-                (Purpose::Rewatch { path, mode }, _) => drop(under_way.insert((path, *mode))),
-                _ => {}
-            }
-        }
-        for (path, mode) in self.watches.iter() {
-            if !removed.contains(path) && !under_way.contains(&(path, *mode)) {
-                let operation = Operation::AddWatch { path: path.clone(), mode: *mode };
-                let purpose = Purpose::Rewatch { path: path.clone(), mode: *mode };
-                self.own.push_back(Pending::own(operation, purpose));
-            }
+    /// Before anything else, so that events leave before replies that show what they tell of.
+    fn resume_watches(&mut self) {
+        for operation in self.watches.resume().into_iter().rev() {
+            self.own.push_front(Pending::own(operation, Purpose::Resume));
         }
     }
 
     fn receive_connected(&mut self, now_ms: u64, frame: ServerFrame) {
         match frame {
             ServerFrame::Reply { sequence, zxid, outcome } => {
-                self.last_seen = self.last_seen.max(zxid);
+                self.see(zxid);
                 self.receive_reply(now_ms, sequence, zxid, outcome);
             }
             ServerFrame::Watch(event) => {
                 self.last_seen = self.last_seen.max(event.zxid);
-                self.watches.on_event(&event);
-                self.notices.push_back(Notice::Event(event));
+                self.notices.extend(self.watches.on_event(event).map(Notice::Event));
             }
             ServerFrame::Heartbeat { zxid } => {
-                self.last_seen = self.last_seen.max(zxid);
+                self.see(zxid);
                 self.receive_heartbeat();
             }
             ServerFrame::Goodbye(refusal) if refusal.code == ErrorCode::SessionExpired => {
@@ -154,6 +143,12 @@ impl Protocol {
                 self.disconnect(Disconnect::Violation(words));
             }
         }
+    }
+
+    /// Every event up to this transaction has come.
+    fn see(&mut self, zxid: Zxid) {
+        self.last_seen = self.last_seen.max(zxid);
+        self.watches.on_zxid(zxid);
     }
 
     fn receive_heartbeat(&mut self) {
@@ -201,7 +196,7 @@ impl Protocol {
             return;
         };
         self.acknowledgements.answered(sequence, &pending.operation, true);
-        self.watches.on_done(&pending.operation);
+        self.watches.on_done(&pending.operation, &answer.reply);
         match pending.purpose {
             Purpose::Caller(_) if pending.abandoned => {
                 if let Some(operation) = pending.undo.and_then(|undo| undo.undoing(&answer.reply)) {
@@ -211,13 +206,25 @@ impl Protocol {
             Purpose::Caller(call) => {
                 self.notices.push_back(Notice::Completed { call, result: Ok(answer) });
             }
-            Purpose::Rewatch { path, mode } if self.watches.holds(&path, mode) => {
-                self.notices.push_back(Notice::Gap { path, mode });
-            }
-            Purpose::Rewatch { .. } | Purpose::Cancel | Purpose::Undo => {}
+            Purpose::Resume => self.complete_resumption(&pending.operation, answer.reply),
+            Purpose::Cancel | Purpose::Undo => {}
         }
         if pending.operation == Operation::CloseSession {
             self.end(CallFailure::Closed);
+        }
+    }
+
+    fn complete_resumption(&mut self, operation: &Operation, reply: Reply) {
+        let (Operation::ResumeWatches { watches, .. }, Reply::Watching { replayed, gap }) =
+            (operation, reply)
+        else {
+            let words = "the server did not say from where on it watches";
+            self.disconnect(Disconnect::Violation(words));
+            return;
+        };
+        if let Some(Resumed { gaps, events }) = self.watches.on_resumed(watches, replayed, gap) {
+            let gaps = gaps.into_iter().map(|(path, mode)| Notice::Gap { path, mode });
+            self.notices.extend(gaps.chain(events.into_iter().map(Notice::Event)));
         }
     }
 
@@ -228,8 +235,18 @@ impl Protocol {
             code if code.is_transient() => self.retry_later(now_ms, sequence, refusal),
             _ => {
                 self.note_fruitful();
-                self.refuse(sequence, refusal);
+                self.refuse_for_good(sequence, refusal);
             }
+        }
+    }
+
+    /// A server that will not have the session's watches is left: without them it would be silent.
+    fn refuse_for_good(&mut self, sequence: u64, refusal: Refusal) {
+        let resumes = |pending: &Pending| pending.purpose == Purpose::Resume;
+        if self.unreplied.get(&sequence).is_some_and(resumes) {
+            self.disconnect(Disconnect::Goodbye(refusal));
+        } else {
+            self.refuse(sequence, refusal);
         }
     }
 

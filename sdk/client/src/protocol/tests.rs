@@ -2,8 +2,10 @@
 //!
 //! Comes in: frames and times that the tests make up. Goes out: nothing but assertions.
 
+mod watches;
+
 use super::*;
-use quorate_types::request::{CreateMode, ReadLevel, WatchEventKind};
+use quorate_types::request::{CreateMode, ReadLevel};
 use quorate_types::{ErrorCode, Outcome, Stat, TicketId};
 use quorate_wire::native::ServerFrame;
 use std::collections::HashMap;
@@ -380,33 +382,6 @@ fn a_server_that_has_no_leader_for_a_third_of_the_timeout_is_left() {
     };
     assert!(now_ms >= 3_000, "left after {now_ms} ms");
     assert!(matches!(news[..], [Notice::Disconnect(Disconnect::NoLeader { .. })]), "{news:?}");
-}
-
-#[test]
-fn watches_are_set_again_at_the_next_server_and_the_gap_is_told() {
-    let mut protocol = connected(0);
-    let mode = WatchMode::PersistentRecursive;
-    protocol.submit(0, submission(1, Operation::AddWatch { path: path("/a"), mode }));
-    protocol.submit(0, submission(2, Operation::Get { path: path("/b"), watch: true }));
-    protocol.submit(0, submission(3, Operation::Get { path: path("/c"), watch: true }));
-    frames(&mut protocol, 0);
-    protocol.receive(1, reply(1, Ok(Reply::Done)));
-    for sequence in [2, 3] {
-        protocol.receive(1, reply(sequence, Ok(Reply::Data("x".into(), Stat::default()))));
-    }
-    let fired = WatchEvent { kind: WatchEventKind::DataChanged, path: path("/b"), zxid: Zxid(200) };
-    protocol.receive(2, ServerFrame::Watch(fired.clone()));
-    assert_eq!(notices(&mut protocol).last(), Some(&Notice::Event(fired)));
-    let sent = reconnect(&mut protocol, 3);
-    assert_eq!(sequences(&sent), [4, 5]);
-    notices(&mut protocol);
-    protocol.receive(4, reply(4, Ok(Reply::Done)));
-    protocol.receive(4, reply(5, Ok(Reply::Done)));
-    let expected = [
-        Notice::Gap { path: path("/a"), mode },
-        Notice::Gap { path: path("/c"), mode: WatchMode::OneShotData },
-    ];
-    assert_eq!(notices(&mut protocol), expected);
 }
 
 #[test]
