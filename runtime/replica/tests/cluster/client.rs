@@ -4,7 +4,7 @@
 //! replies come in the order of requests, but for calls that may park; what a read shows never goes
 //! back; a request has one final answer.
 
-use quorate_types::request::{ReadLevel, WatchEvent, WatchPosition};
+use quorate_types::request::{HeldWatch, ReadLevel, WatchEvent, WatchPosition};
 use quorate_types::{ErrorCode, Operation, Outcome, Reply, SessionId, Zxid};
 use quorate_wire::native::{ClientFrame, FrameBuffer, PROTOCOL, Resume, ServerFrame};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -61,8 +61,13 @@ pub struct Client {
     pub retry_at_ms: u64,
     pub done: VecDeque<Done>,
     pub watched: Vec<WatchEvent>,
-    /// Every event up to here of the watches on this connection has come.
+    /// Every event up to here of the watches held has come.
     told: WatchPosition,
+    /// Watches that each connection resumes before anything else.
+    pub held: Vec<HeldWatch>,
+    /// The request that resumes them, until it is answered.
+    resuming: Option<u64>,
+    pub gaps: u32,
     pub sessions_lost: u32,
     pub wishes: Vec<Wish>,
 }
@@ -88,6 +93,9 @@ impl Client {
             done: VecDeque::new(),
             watched: Vec::new(),
             told: WatchPosition::default(),
+            held: Vec::new(),
+            resuming: None,
+            gaps: 0,
             sessions_lost: 0,
             wishes: Vec::new(),
         }
@@ -117,7 +125,37 @@ impl Client {
 
     fn see(&mut self, zxid: Zxid) {
         self.last_seen = self.last_seen.max(zxid);
-        self.told = self.told.max(zxid.into());
+        if self.resuming.is_none() {
+            self.told = self.told.max(zxid.into());
+        }
+    }
+
+    fn resume_watches(&mut self, now_ms: u64) {
+        if let Some(before) = self.resuming.take() {
+            self.pending.remove(&before);
+        }
+        if !self.held.is_empty() {
+            let (watches, since) = (self.held.clone(), self.told);
+            let operation = Operation::ResumeWatches { watches, since };
+            self.resuming = Some(self.request(now_ms, operation, ReadLevel::Local));
+        }
+    }
+
+    /// The watches are set again: what they missed comes before anything that they report live.
+    fn on_resumed(&mut self, replayed: Vec<WatchEvent>, gap: bool) {
+        self.resuming = None;
+        self.gaps += u32::from(gap);
+        for event in replayed {
+            self.on_event(event);
+        }
+    }
+
+    fn on_event(&mut self, event: WatchEvent) {
+        assert!(event.position() > self.told, "{}: {event:?} again", self.name);
+        assert_eq!(self.resuming, None, "{}: {event:?} of a watch that is not set", self.name);
+        self.last_seen = self.last_seen.max(event.zxid);
+        self.told = event.position();
+        self.watched.push(event);
     }
 
     /// Begins to connect; the connection's number is the caller's.
@@ -214,10 +252,7 @@ impl Client {
                 self.on_reply(sequence, zxid, outcome);
             }
             ServerFrame::Watch(event) => {
-                assert!(event.position() > self.told, "{}: {event:?} again", self.name);
-                self.last_seen = self.last_seen.max(event.zxid);
-                self.told = event.position();
-                self.watched.push(event);
+                self.on_event(event);
             }
             ServerFrame::Heartbeat { zxid } => {
                 assert!(zxid >= self.last_seen, "{}: the server went back", self.name);
@@ -244,8 +279,10 @@ impl Client {
         self.last_seen = zxid;
         self.session = Some((session, password));
         self.link = Link::Established { connection, server };
+        self.resume_watches(now_ms);
+        let sent = self.resuming;
         let again: Vec<u64> = self.pending.keys().copied().collect();
-        for sequence in again {
+        for sequence in again.into_iter().filter(|again| Some(*again) != sent) {
             self.send_request(now_ms, sequence);
         }
     }
@@ -272,10 +309,18 @@ impl Client {
             let what = &pending.operation;
             assert!(zxid >= self.last_seen, "{}: {what:?} shows an older state", self.name);
         }
-        self.last_seen = self.last_seen.max(zxid);
-        self.told = self.told.max(zxid.into());
-        if let Ok(Reply::Watching { replayed, .. }) = &outcome {
+        if let Ok(Reply::Watching { replayed, gap }) = &outcome {
             check_replay(&pending.operation, zxid, replayed);
+            if self.resuming == Some(sequence) {
+                self.pending.remove(&sequence);
+                self.on_resumed(replayed.clone(), *gap);
+                self.see(zxid);
+                return;
+            }
+        }
+        self.last_seen = self.last_seen.max(zxid);
+        if self.resuming.is_none() {
+            self.told = self.told.max(zxid.into());
         }
         assert_ne!(
             outcome.as_ref().err().map(|refusal| refusal.code),
@@ -302,6 +347,8 @@ impl Client {
             self.done.push_back(Done { session, sequence, operation, outcome: None });
         }
         self.next_sequence = 1;
+        self.resuming = None;
+        self.held.clear();
         self.replied.clear();
         self.expected.clear();
     }

@@ -12,6 +12,7 @@ mod randomized;
 mod scenarios;
 mod server;
 mod smoke;
+mod watches;
 mod words;
 mod workload;
 mod world;
