@@ -85,6 +85,9 @@ pub(crate) enum Command {
     /// Move leadership.
     #[command(subcommand)]
     Leader(LeaderCommand),
+    /// List, add, promote and remove members of the running cluster.
+    #[command(subcommand)]
+    Member(MemberCommand),
     /// Measure a running cluster. Example: quorate bench writes --outstanding 64
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -121,6 +124,24 @@ pub(crate) enum ClusterCommand {
         #[arg(long, default_value = "quorate")]
         name: String,
         /// Where each server keeps its data.
+        #[arg(long, default_value = "/var/lib/quorate", value_name = "FOLDER")]
+        data_dir: PathBuf,
+    },
+    /// Write the folder of one more server for the running cluster, with its configuration and
+    /// certificate. Example: quorate cluster add-server db4 --authority ./cluster/authority --out ./server-4
+    AddServer {
+        /// Host name or address; host:port for another native port. The peer port is the next one.
+        host: String,
+        /// The folder `cluster create` wrote the authority to.
+        #[arg(long, value_name = "FOLDER")]
+        authority: PathBuf,
+        /// Where; must not exist yet.
+        #[arg(long, value_name = "FOLDER")]
+        out: PathBuf,
+        /// Its id; default: the first above all that the cluster has used.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
+        id: Option<u64>,
+        /// Where the server keeps its data.
         #[arg(long, default_value = "/var/lib/quorate", value_name = "FOLDER")]
         data_dir: PathBuf,
     },
@@ -292,6 +313,35 @@ pub(crate) enum LeaderCommand {
         /// Which; default: the most caught-up one.
         #[arg(long)]
         to: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Show the members, how far each is, and the ids of those removed. Example: quorate member list
+    List,
+    /// Let a server join as a learner, or move a member elsewhere. Example: quorate member add 4 db4:7420
+    Add {
+        /// Its id: never that of a member removed before.
+        server: u64,
+        /// Where clients reach it: host, or host:port.
+        native_address: String,
+        /// Where its peers reach it; default: the port after the clients'.
+        #[arg(long, value_name = "HOST:PORT")]
+        peer_address: Option<String>,
+    },
+    /// Make a learner that has caught up a voter. Example: quorate member promote 4 --wait
+    Promote {
+        /// Which.
+        server: u64,
+        /// Try until it has caught up, at most as long as --timeout-ms says.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Take a member out for good; the leader hands over first. Example: quorate member remove 1
+    Remove {
+        /// Which.
+        server: u64,
     },
 }
 

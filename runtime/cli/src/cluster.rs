@@ -1,12 +1,14 @@
-//! `quorate cluster`: configuration and certificates of a new cluster.
+//! `quorate cluster`: configuration and certificates of a new cluster, or of one more server.
 //!
 //! Comes in: hosts. Goes out: a folder per server to copy there, the authority to keep safe, a
-//! profile for clients. Must never overwrite anything.
+//! profile for clients. Must never overwrite anything, or change a running cluster.
 
-use crate::arguments::ClusterCommand;
+use crate::arguments::{ClusterCommand, Reach};
+use crate::exit::Mistake;
 use crate::output::Output;
-use crate::profile::Profile;
+use crate::profile::{self, Profile};
 use anyhow::{Context, Result, bail};
+use quorate_client::{MemberStatus, ask_status};
 use quorate_server::certificates::{AUTHORITY_FILE, ClusterAuthority};
 use quorate_server::configuration::{
     ClientCertificates, MemberConfig, NATIVE_PORT, ServerConfig, Timeouts, TlsPaths, VerifyMode,
@@ -46,8 +48,22 @@ pub(crate) struct WrittenCluster {
     pub(crate) profile_path: PathBuf,
 }
 
-pub(crate) fn run(command: &ClusterCommand, output: Output) -> Result<()> {
+/// What the folder of one server is written from.
+struct ServerFolder<'a> {
+    id: ServerId,
+    new: &'a NewServer,
+    members: Vec<MemberConfig>,
+    join: bool,
+    verify: VerifyMode,
+    limits: Limits,
+}
+
+pub(crate) async fn run(reach: &Reach, command: &ClusterCommand, output: Output) -> Result<()> {
     match command {
+        ClusterCommand::AddServer { host, authority, out, id, data_dir } => {
+            let new = new_server(host, data_dir)?;
+            add_server(reach, (&new, *id), authority, out, output).await
+        }
         ClusterCommand::Create { servers, out, name, data_dir } => {
             create(servers, out, name, data_dir, output)
         }
@@ -85,7 +101,7 @@ fn create(
     Ok(())
 }
 
-fn new_server(text: &str, data_dir: &Path) -> Result<NewServer> {
+pub(crate) fn new_server(text: &str, data_dir: &Path) -> Result<NewServer> {
     let (host, native_port) = match text.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') => {
             (host, port.parse().with_context(|| format!("`{text}` is no host:port"))?)
@@ -104,6 +120,64 @@ fn new_server(text: &str, data_dir: &Path) -> Result<NewServer> {
     })
 }
 
+async fn add_server(
+    reach: &Reach,
+    (new, id): (&NewServer, Option<u64>),
+    authority: &Path,
+    out: &Path,
+    output: Output,
+) -> Result<()> {
+    let authority = ClusterAuthority::load(authority)?;
+    // The servers know better than any file who they are and which ids are used up.
+    let profile = profile::resolve(reach)?;
+    let status = ask_status(&profile::client_config(&profile, reach)?).await?;
+    let used = status.members.iter().map(|member| member.server);
+    let used: Vec<ServerId> = used.chain(status.removed_members.iter().copied()).collect();
+    let free = used.iter().map(|server| server.0).max().unwrap_or(0) + 1;
+    let id = ServerId(id.unwrap_or(free));
+    if used.contains(&id) {
+        bail!(Mistake::bad_arguments(format!(
+            "the cluster has used the id {id}, and ids are never used again: take {free}"
+        )));
+    }
+    let mut members: Vec<MemberConfig> = status.members.iter().map(configured).collect();
+    members.push(new.member(id));
+    let (verify, limits) = (VerifyMode::Sample, Limits::PRODUCTION);
+    let folder = ServerFolder { id, new, members, join: true, verify, limits };
+    refuse_existing(out)?;
+    let path = folder.write(&authority, out)?;
+    let native = new.native_address();
+    let text = format!(
+        "wrote {}: server {id}\n  copy it to {}, then there: quorate serve --config quorate.toml\n  \
+         then: quorate member add {id} {native}\n  then: quorate member promote {id} --wait",
+        out.display(),
+        new.host
+    );
+    let value = json!({
+        "server": id.0,
+        "configuration": path.display().to_string(),
+        "native_address": native,
+        "peer_address": new.peer_address(),
+    });
+    output.print(&text, &value);
+    Ok(())
+}
+
+fn configured(member: &MemberStatus) -> MemberConfig {
+    MemberConfig {
+        server: member.server,
+        peer_address: member.peer_address.clone(),
+        native_address: member.native_address.clone(),
+    }
+}
+
+fn refuse_existing(out: &Path) -> Result<()> {
+    if out.exists() {
+        bail!("{} exists already: name a folder that does not", out.display());
+    }
+    Ok(())
+}
+
 fn client(name: &str, authority: &Path, out: &Path, output: Output) -> Result<()> {
     let authority = ClusterAuthority::load(authority)?;
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
@@ -120,15 +194,16 @@ fn client(name: &str, authority: &Path, out: &Path, output: Output) -> Result<()
 impl NewCluster {
     /// Writes everything below `out`, which must not exist yet.
     pub(crate) fn write(&self, out: &Path) -> Result<WrittenCluster> {
-        if out.exists() {
-            bail!("{} exists already: name a folder that does not", out.display());
-        }
+        refuse_existing(out)?;
         let authority = ClusterAuthority::create(&self.name)?;
         authority.save(&out.join("authority"))?;
         let mut configurations = Vec::new();
-        for server in 1..=self.servers.len() {
-            let folder = out.join(format!("server-{server}"));
-            configurations.push(self.write_server(&authority, server, &folder)?);
+        for (server, new) in (1..).zip(&self.servers) {
+            let (id, members) = (ServerId(server), self.members());
+            let (verify, limits) = (self.verify, self.limits);
+            let folder = ServerFolder { id, new, members, join: false, verify, limits };
+            let path = folder.write(&authority, &out.join(format!("server-{server}")))?;
+            configurations.push(path);
         }
         let clients = out.join("client");
         std::fs::create_dir_all(&clients).with_context(|| clients.display().to_string())?;
@@ -151,14 +226,15 @@ impl NewCluster {
         Ok(WrittenCluster { configurations, profile, profile_path })
     }
 
-    fn write_server(
-        &self,
-        authority: &ClusterAuthority,
-        server: usize,
-        folder: &Path,
-    ) -> Result<PathBuf> {
-        let id = ServerId(u64::try_from(server)?);
-        let new = &self.servers[server - 1];
+    fn members(&self) -> Vec<MemberConfig> {
+        (1..).zip(&self.servers).map(|(id, server)| server.member(ServerId(id))).collect()
+    }
+}
+
+impl ServerFolder<'_> {
+    /// Writes configuration and certificates; gives the path of the configuration.
+    fn write(self, authority: &ClusterAuthority, folder: &Path) -> Result<PathBuf> {
+        let ServerFolder { id, new, members, join, verify, limits } = self;
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let ca = folder.join(AUTHORITY_FILE);
         std::fs::write(&ca, authority.certificate_pem())
@@ -166,39 +242,39 @@ impl NewCluster {
         authority.issue_server(id, std::slice::from_ref(&new.host))?.save(folder, "server")?;
         let config = ServerConfig {
             server: id,
-            cluster: self.name.clone(),
+            join,
+            cluster: authority.cluster().to_owned(),
             data_dir: new.data_dir.clone().unwrap_or_else(|| PathBuf::from("data")),
             native_listen: SocketAddr::new(new.listen, new.native_port),
             peer_listen: SocketAddr::new(new.listen, new.peer_port),
             client_certificates: ClientCertificates::Required,
-            members: self.members(),
+            members,
             tls: TlsPaths {
                 authority: PathBuf::from(AUTHORITY_FILE),
                 certificate: PathBuf::from("server.pem"),
                 key: PathBuf::from("server-key.pem"),
             },
             timeouts: Timeouts::default(),
-            verify: self.verify,
-            limits: self.limits,
+            verify,
+            limits,
         };
         let path = folder.join("quorate.toml");
         std::fs::write(&path, config.to_toml()).with_context(|| path.display().to_string())?;
         Ok(path)
     }
-
-    fn members(&self) -> Vec<MemberConfig> {
-        (1..)
-            .zip(&self.servers)
-            .map(|(id, server)| MemberConfig {
-                server: ServerId(id),
-                peer_address: format!("{}:{}", server.host, server.peer_port),
-                native_address: server.native_address(),
-            })
-            .collect()
-    }
 }
 
 impl NewServer {
+    fn member(&self, server: ServerId) -> MemberConfig {
+        let (peer_address, native_address) = (self.peer_address(), self.native_address());
+        MemberConfig { server, peer_address, native_address }
+    }
+
+    /// Where its peers reach it.
+    pub(crate) fn peer_address(&self) -> String {
+        format!("{}:{}", self.host, self.peer_port)
+    }
+
     /// Where clients reach it.
     pub(crate) fn native_address(&self) -> String {
         format!("{}:{}", self.host, self.native_port)

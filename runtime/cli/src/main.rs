@@ -12,6 +12,7 @@ mod exit;
 mod json_cbor;
 mod leader;
 mod lock;
+mod member;
 mod next_step;
 mod output;
 mod profile;
@@ -56,7 +57,8 @@ async fn run(reach: Reach, command: Command, output: Output) -> Result<ExitCode>
     match command {
         Command::Dev(arguments) => dev::run(&arguments, output).await?,
         Command::Serve { .. } => unreachable!("a server runs outside of the clients' runtime"),
-        Command::Cluster(command) => cluster::run(&command, output)?,
+        Command::Cluster(command) => cluster::run(&reach, &command, output).await?,
+        Command::Member(command) => member::run(&reach, &command, output).await?,
         Command::Status { all } => status::run(&reach, all, output).await?,
         Command::Tree(command) => tree::run(&reach, command, output).await?,
         Command::Call(arguments) => call::run(&reach, &arguments, output).await?,

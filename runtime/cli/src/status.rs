@@ -42,7 +42,7 @@ async fn ask_members(reach: &Reach, status: &ServerStatus) -> Vec<Seen> {
 }
 
 /// The status of the server at one address.
-async fn ask_member(reach: &Reach, address: &str) -> Result<ServerStatus> {
+pub(crate) async fn ask_member(reach: &Reach, address: &str) -> Result<ServerStatus> {
     let mut profile = profile::resolve(reach)?;
     profile.endpoints = vec![address.to_owned()];
     let mut config = profile::client_config(&profile, reach)?;
@@ -65,16 +65,26 @@ pub(crate) fn to_json(status: &ServerStatus) -> Value {
         "watches": status.watches,
         "tickets": status.tickets,
         "connections": status.connections,
-        "members": status.members.iter().map(|member| json!({
+        "members": members_to_json(status),
+        "removed_members": status.removed_members.iter().map(|server| server.0).collect::<Vec<_>>(),
+        "alarms": status.alarms,
+    })
+}
+
+/// The members as one server sees them, for programs.
+pub(crate) fn members_to_json(status: &ServerStatus) -> Vec<Value> {
+    let members = status.members.iter();
+    let members = members.map(|member| {
+        json!({
             "server": member.server.0,
             "voter": member.voter,
             "peer_address": member.peer_address,
             "native_address": member.native_address,
             "connected": member.connected,
             "matched": member.matched,
-        })).collect::<Vec<_>>(),
-        "alarms": status.alarms,
-    })
+        })
+    });
+    members.collect()
 }
 
 fn text_of(status: &ServerStatus, seen: &[Seen]) -> String {

@@ -30,6 +30,7 @@ impl<E: RecipeExecutor> Replica<E> {
             tickets: self.machine.ticket_count(),
             connections: u32::try_from(self.connections.len()).unwrap_or(u32::MAX),
             members: self.member_statuses(),
+            removed_members: self.removed_members(),
             alarms: self.alarm_texts(),
         }
     }
@@ -47,6 +48,11 @@ impl<E: RecipeExecutor> Replica<E> {
     fn member_statuses(&self) -> Vec<MemberStatus> {
         let members = self.raft.membership().members();
         members.into_iter().map(|id| self.member_status(server_of(id))).collect()
+    }
+
+    fn removed_members(&self) -> Vec<ServerId> {
+        let recorded = self.machine.members().into_iter();
+        recorded.filter(|(_, member)| member.removed).map(|(server, _)| server).collect()
     }
 
     fn member_status(&self, server: ServerId) -> MemberStatus {

@@ -31,6 +31,8 @@ pub struct ServerConfig {
     pub server: ServerId,
     /// Name of the cluster: lower-case letters, digits and dashes, at most 63.
     pub cluster: String,
+    /// Whether an empty data directory waits to be added to a running cluster.
+    pub join: bool,
     /// Folder of the log, the snapshots and the compiled components.
     pub data_dir: PathBuf,
     /// Where native clients connect, UDP.
@@ -39,7 +41,7 @@ pub struct ServerConfig {
     pub peer_listen: SocketAddr,
     /// Whether a native client must prove who it is.
     pub client_certificates: ClientCertificates,
-    /// The members, by id; holds this server.
+    /// The members of the new cluster, by id, or of the one to join; holds this server.
     pub members: Vec<MemberConfig>,
     /// Certificate files.
     pub tls: TlsPaths,
@@ -190,6 +192,9 @@ impl ServerConfig {
         let mut text = String::new();
         let quoted = |path: &Path| toml_string(&path.display().to_string());
         let _ = writeln!(text, "[server]\nid = {}", self.server);
+        if self.join {
+            let _ = writeln!(text, "join = true");
+        }
         let _ = writeln!(text, "data_dir = {}\n", quoted(&self.data_dir));
         let _ = writeln!(text, "[cluster]\nname = {}", toml_string(&self.cluster));
         let _ = writeln!(text, "verify_recipes = \"{}\"\n", self.verify.name());
@@ -239,7 +244,8 @@ fn toml_string(text: &str) -> String {
 type Refused = ConfigurationError;
 
 fn read_document(root: &Section<'_>) -> Result<ServerConfig, Refused> {
-    let server = root.section("server", &["id", "data_dir"])?.unwrap_or_else(|| root.empty());
+    let server =
+        root.section("server", &["id", "data_dir", "join"])?.unwrap_or_else(|| root.empty());
     let cluster = root.section("cluster", &["name", "verify_recipes"])?;
     let cluster = cluster.unwrap_or_else(|| root.empty());
     let native = root.section("native", &["listen", "client_certificates"])?;
@@ -255,6 +261,7 @@ fn read_document(root: &Section<'_>) -> Result<ServerConfig, Refused> {
         server: ServerId(
             server.required(server.integer("id", 1..=u64::from(u32::MAX))?, "server.id")?,
         ),
+        join: server.boolean("join")?.unwrap_or(false),
         data_dir: server.required(server.path("data_dir")?, "server.data_dir")?,
         cluster: read_cluster_name(&cluster)?,
         verify: cluster
@@ -361,6 +368,11 @@ fn check_whole(config: &ServerConfig) -> Result<(), (&'static str, String)> {
             config.server, config.server
         );
         return Err(("server", message));
+    }
+    if config.join && ids.len() == 1 {
+        let message = "a server that joins names in [[members]] those of the cluster, or nobody is \
+                       let in to contact it";
+        return Err(("members", message.to_owned()));
     }
     let Timeouts { election_ms_min, election_ms_max, heartbeat_ms } = config.timeouts;
     if election_ms_max < election_ms_min + election_ms_min / 2 {

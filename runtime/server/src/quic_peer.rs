@@ -1,10 +1,11 @@
 //! The peer door: one QUIC connection between each two servers, four streams each way.
 //!
 //! Comes in: members' connections, bytes. Goes out: decoded frames to the replica's inbox, under a
-//! generation that grows with every connection. Invariant: nothing but a hello is read before both
-//! sides know by certificate which configured member the other is; the server with the higher id
-//! dials, so two servers never have two connections for long; the newest one counts. Heartbeats and
-//! votes go on a stream of their own, ahead of entries and snapshots.
+//! generation that grows with every connection. Who the members are and where, the replica says, at
+//! any time. Invariant: nothing but a hello is read before both sides know by certificate which
+//! member the other is; who is none any more is disconnected; the server with the higher id dials,
+//! so two servers never have two connections for long; the newest one counts. Heartbeats and votes
+//! go on a stream of their own, ahead of entries and snapshots.
 
 use crate::entropy;
 use crate::handshake_words::handshake_words;
@@ -12,12 +13,13 @@ use crate::identity_of::CertificateName;
 use crate::inbox::{Event, Inbox};
 use crate::outbox::{Next, Outbox};
 use crate::quic_native::certificate_name;
+use crate::replica_thread::Members;
 use crate::transport::{self, CloseCode, close};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use quorate_replica::Input;
 use quorate_types::{Incarnation, ServerId, Zxid};
 use quorate_wire::peer::{FrameBuffer, PROTOCOL, PeerFrame, encode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -127,8 +129,9 @@ pub(crate) struct PeerSettings {
     pub(crate) cluster: String,
     /// The number that hellos compare.
     pub(crate) cluster_id: u64,
-    /// `host:port` of every other member.
-    pub(crate) peers: BTreeMap<ServerId, String>,
+    /// `host:port` of the other members as the configuration has it: tried in turn with what the
+    /// cluster has on record, for when everything was moved while nothing ran.
+    pub(crate) configured: BTreeMap<ServerId, String>,
     /// Bytes of one frame.
     pub(crate) frame_bytes_max: u32,
 }
@@ -136,6 +139,8 @@ pub(crate) struct PeerSettings {
 /// What every connection of the door shares.
 pub(crate) struct PeerDoor {
     settings: PeerSettings,
+    /// Where the members are, by the replica.
+    members: watch::Receiver<Members>,
     inbox: Arc<Inbox>,
     /// The last transaction that this server has applied, for hellos.
     applied: Arc<AtomicU64>,
@@ -144,13 +149,11 @@ pub(crate) struct PeerDoor {
     current: Mutex<BTreeMap<ServerId, (u64, Connection)>>,
 }
 
-/// A member to dial.
-struct Target {
+/// What this server dials with.
+#[derive(Clone)]
+struct Dialer {
     endpoint: Endpoint,
-    dialer: quinn::ClientConfig,
-    peer: ServerId,
-    /// `host:port`.
-    address: String,
+    config: quinn::ClientConfig,
 }
 
 /// What a hello told.
@@ -165,11 +168,13 @@ struct Greeting {
 impl PeerDoor {
     pub(crate) fn new(
         settings: PeerSettings,
+        members: watch::Receiver<Members>,
         inbox: Arc<Inbox>,
         applied: Arc<AtomicU64>,
     ) -> PeerDoor {
         PeerDoor {
             settings,
+            members,
             inbox,
             applied,
             next_generation: AtomicU64::new(1),
@@ -185,31 +190,41 @@ impl PeerDoor {
     pub(crate) async fn serve(
         self: Arc<PeerDoor>,
         endpoint: Endpoint,
-        dialer: quinn::ClientConfig,
+        config: quinn::ClientConfig,
         mut stopping: watch::Receiver<bool>,
     ) {
+        let dialer = Dialer { endpoint: endpoint.clone(), config };
         let mut tasks = JoinSet::new();
-        for (peer, address) in self.settings.peers.clone() {
-            if peer < self.settings.server {
-                let (door, endpoint) = (Arc::clone(&self), endpoint.clone());
-                let (dialer, mut stopping) = (dialer.clone(), stopping.clone());
+        let mut members = self.members.clone();
+        let mut dialed = BTreeSet::new();
+        loop {
+            for peer in self.to_dial(&dialed) {
+                dialed.insert(peer);
+                let (door, dialer) = (Arc::clone(&self), dialer.clone());
+                let mut stopping = stopping.clone();
                 tasks.spawn(async move {
-                    let target = Target { endpoint, dialer, peer, address };
-                    door.keep_dialing(&target, &mut stopping).await;
+                    door.keep_dialing(&dialer, peer, &mut stopping).await;
+                    Some(peer)
                 });
             }
-        }
-        loop {
             tokio::select! {
                 incoming = endpoint.accept() => match incoming {
                     Some(incoming) if tasks.len() < transport::HANDSHAKES_MAX => {
                         let door = Arc::clone(&self);
-                        tasks.spawn(async move { door.answer(incoming).await });
+                        tasks.spawn(async move {
+                            door.answer(incoming).await;
+                            None
+                        });
                     }
                     Some(incoming) => incoming.refuse(),
                     None => break,
                 },
-                Some(_) = tasks.join_next() => {}
+                Some(ended) = tasks.join_next() => {
+                    if let Ok(Some(peer)) = ended {
+                        dialed.remove(&peer);
+                    }
+                }
+                Ok(()) = members.changed() => self.close_strangers(),
                 _ = stopping.wait_for(|stopping| *stopping) => break,
             }
         }
@@ -217,6 +232,34 @@ impl PeerDoor {
         // The replica thread has asked every connection to flush and end.
         let all = async { while tasks.join_next().await.is_some() {} };
         let _ = timeout(transport::FLUSH_DEADLINE, all).await;
+    }
+
+    /// Members that this server dials and no task does yet.
+    fn to_dial(&self, dialed: &BTreeSet<ServerId>) -> Vec<ServerId> {
+        let members = self.members.borrow();
+        let lower = members.range(..self.settings.server).map(|(peer, _)| *peer);
+        lower.filter(|peer| !dialed.contains(peer)).collect()
+    }
+
+    fn is_member(&self, peer: ServerId) -> bool {
+        self.members.borrow().contains_key(&peer)
+    }
+
+    /// Who is no member any more is let go.
+    fn close_strangers(&self) {
+        for (peer, (_, connection)) in self.current().iter() {
+            if !self.is_member(*peer) {
+                close(connection, CloseCode::NotAllowed, "the server is no member any more");
+            }
+        }
+    }
+
+    /// Where the member is dialed at the `attempt`-th time; `None`: it is no member any more.
+    fn address_of(&self, peer: ServerId, attempt: usize) -> Option<String> {
+        let members = self.members.borrow();
+        let recorded = &members.get(&peer)?.peer;
+        let configured = self.settings.configured.get(&peer).filter(|other| *other != recorded);
+        Some(configured.filter(|_| attempt % 2 == 1).unwrap_or(recorded).clone())
     }
 
     /// One connection that came in.
@@ -237,18 +280,16 @@ impl PeerDoor {
         }
     }
 
-    /// The configured member whose certificate this is, if it is the one that dials.
+    /// The member whose certificate this is, if it is the one that dials.
     fn member_that_dials(&self, connection: &Connection) -> Result<ServerId, String> {
         match certificate_name(connection, &self.settings.cluster) {
             Ok(CertificateName::Server(peer)) if peer <= self.settings.server => {
                 let own = self.settings.server;
                 Err(format!("server {peer} must not dial server {own}: the higher id dials"))
             }
-            Ok(CertificateName::Server(peer)) if self.settings.peers.contains_key(&peer) => {
-                Ok(peer)
-            }
+            Ok(CertificateName::Server(peer)) if self.is_member(peer) => Ok(peer),
             Ok(CertificateName::Server(peer)) => {
-                Err(format!("server {peer} is no configured member of this cluster"))
+                Err(format!("server {peer} is no member of this cluster"))
             }
             Ok(CertificateName::Client(name)) => {
                 Err(format!("client `{name}` is not allowed at the peer door; clients use native"))
@@ -257,13 +298,24 @@ impl PeerDoor {
         }
     }
 
-    /// Connects to a member again and again until `stopping` is true.
-    async fn keep_dialing(&self, target: &Target, stopping: &mut watch::Receiver<bool>) {
-        let Target { peer, address, .. } = target;
+    /// Connects to a member again and again until `stopping` is true or it is no member any more.
+    async fn keep_dialing(
+        &self,
+        dialer: &Dialer,
+        peer: ServerId,
+        stopping: &mut watch::Receiver<bool>,
+    ) {
         let mut backoff = BACKOFF_MIN;
         let mut reported = String::new();
-        while !*stopping.borrow() {
-            let dialing = timeout(transport::HANDSHAKE_DEADLINE, self.dial(target));
+        let mut members = self.members.clone();
+        for attempt in 0.. {
+            members.mark_unchanged();
+            let Some(address) = self.address_of(peer, attempt).filter(|_| !*stopping.borrow())
+            else {
+                return;
+            };
+            let dialing = self.dial(dialer, peer, &address);
+            let dialing = timeout(transport::HANDSHAKE_DEADLINE, dialing);
             let dialed = tokio::select! {
                 dialed = dialing => dialed,
                 _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -272,7 +324,7 @@ impl PeerDoor {
                 Ok(Ok(connection)) => {
                     reported.clear();
                     let since = Instant::now();
-                    self.converse(connection, *peer).await;
+                    self.converse(connection, peer).await;
                     if since.elapsed() >= GOOD_CONNECTION {
                         backoff = BACKOFF_MIN;
                     }
@@ -289,24 +341,33 @@ impl PeerDoor {
             }
             // Servers that lost one another at one moment should not all dial at one moment.
             let jitter = Duration::from_millis(entropy::random_number() % 50);
-            let _ = timeout(backoff + jitter, stopping.wait_for(|stopping| *stopping)).await;
+            tokio::select! {
+                () = tokio::time::sleep(backoff + jitter) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+                Ok(()) = members.changed() => {}
+            }
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
 
-    async fn dial(&self, target: &Target) -> Result<Connection, String> {
-        let Target { endpoint, dialer, peer, address } = target;
+    async fn dial(
+        &self,
+        dialer: &Dialer,
+        peer: ServerId,
+        address: &str,
+    ) -> Result<Connection, String> {
+        let Dialer { endpoint, config } = dialer;
         let local = endpoint.local_addr().map_err(|error| error.to_string())?;
         let found = tokio::net::lookup_host(address).await.map_err(|error| error.to_string())?;
         let usable = |found: &SocketAddr| local.is_ipv6() || found.is_ipv4();
         let remote = found.into_iter().find(usable);
         let remote = remote.ok_or_else(|| format!("{address} has no address usable here"))?;
         let name = crate::certificates::SERVER_NAME;
-        let connecting = endpoint.connect_with(dialer.clone(), remote, name);
+        let connecting = endpoint.connect_with(config.clone(), remote, name);
         let connecting = connecting.map_err(|error| error.to_string())?;
         let connection = connecting.await.map_err(|error| handshake_words(&error))?;
         match certificate_name(&connection, &self.settings.cluster) {
-            Ok(CertificateName::Server(found)) if found == *peer => Ok(connection),
+            Ok(CertificateName::Server(found)) if found == peer => Ok(connection),
             found => {
                 let found = match found {
                     Ok(name) => name.to_string(),

@@ -13,7 +13,7 @@ use crate::identity_of::{CertificateName, identity_of};
 use crate::inbox::Inbox;
 use crate::quic_native::NativeDoor;
 use crate::quic_peer::{PeerDoor, PeerSettings};
-use crate::replica_thread::{self, Clock, Performers, Standing};
+use crate::replica_thread::{self, Clock, Members, Performers, Standing};
 use crate::tls::{TlsError, TlsMaterial};
 use crate::transport::{self, CLOSE_DEADLINE, CloseCode, FLUSH_DEADLINE};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime, VarInt};
@@ -150,7 +150,7 @@ impl RunningServer {
 
         let inbox = Arc::new(Inbox::new());
         let (standing_sender, standing) = watch::channel(Standing::default());
-        let (members_sender, _) = watch::channel(Arc::new(replica.member_addresses()));
+        let (members_sender, members) = watch::channel(Arc::new(replica.member_addresses()));
         let applied = Arc::new(AtomicU64::new(replica.applied().0));
         let (disk_sender, disk_jobs) = channel::<DiskJob>();
         let (snapshot_sender, snapshot_jobs) = channel::<SnapshotJob>();
@@ -163,7 +163,7 @@ impl RunningServer {
             members: members_sender,
             applied: Arc::clone(&applied),
         };
-        let doors = Doors { config, tls: &tls, inbox: &inbox, starts: data.starts() };
+        let doors = Doors { config, tls: &tls, inbox: &inbox, starts: data.starts(), members };
         let doors = doors.open(sockets, identity, applied)?;
         let replica_inbox = Arc::clone(&inbox);
         let run_replica = move || replica_thread::run(replica, &replica_inbox, clock, performers);
@@ -303,7 +303,7 @@ fn settings(config: &ServerConfig) -> Settings {
             incarnation: Incarnation(entropy::random_number()),
         },
         members: members.collect(),
-        join: false,
+        join: config.join,
         seed: entropy::random_number(),
         election_timeout_ms_min: config.timeouts.election_ms_min,
         election_timeout_ms_max: config.timeouts.election_ms_max,
@@ -358,6 +358,7 @@ struct Doors<'a> {
     tls: &'a TlsMaterial,
     inbox: &'a Arc<Inbox>,
     starts: u64,
+    members: watch::Receiver<Members>,
 }
 
 struct OpenDoors {
@@ -403,10 +404,15 @@ impl Doors<'_> {
             incarnation: identity.incarnation,
             cluster: config.cluster.clone(),
             cluster_id: identity.cluster,
-            peers: peers.map(|member| (member.server, member.peer_address.clone())).collect(),
+            configured: peers.map(|member| (member.server, member.peer_address.clone())).collect(),
             frame_bytes_max: config.limits.peer_frame_bytes_max,
         };
-        let peer = Arc::new(PeerDoor::new(peer_settings, Arc::clone(self.inbox), applied));
+        let peer = Arc::new(PeerDoor::new(
+            peer_settings,
+            self.members.clone(),
+            Arc::clone(self.inbox),
+            applied,
+        ));
         let native_door = runtime.spawn(native.serve(native_endpoint, native_stopping));
         let peer_door = runtime.spawn(peer.serve(peer_endpoint, dialer, peers_stopping));
         drop(entered);

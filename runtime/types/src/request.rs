@@ -493,6 +493,8 @@ pub struct ServerStatus {
     pub connections: u32,
     /// The members.
     pub members: Vec<MemberStatus>,
+    /// Servers that have left: their ids are never used again.
+    pub removed_members: Vec<ServerId>,
     /// Words about what is wrong, empty when nothing is.
     pub alarms: Vec<String>,
 }

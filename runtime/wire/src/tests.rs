@@ -298,6 +298,7 @@ impl Random {
                 connected: random.bool(),
                 matched: random.option(Random::number),
             }),
+            removed_members: self.list(|random| ServerId(random.number())),
             alarms: self.list(Random::text),
         }
     }

@@ -1,4 +1,4 @@
-//! What operators do: recipes of the catalogue, mounts, status, leadership.
+//! What operators do: recipes of the catalogue, mounts, status, leadership, members.
 //!
 //! Comes in: method calls. Goes out: typed replies. Invariant: an upload goes on where the servers
 //! say that it stands, so that it can be repeated after any failure.
@@ -155,5 +155,49 @@ impl Client {
     /// `no-member`, `membership-refused`, and what [`ClientError`] says.
     pub async fn transfer_leader(&self, to: Option<ServerId>) -> Result<(), ClientError> {
         self.ask(Operation::TransferLeader { to }).await.map(drop)
+    }
+
+    /// Lets a server join as a learner, or moves a member to other addresses. The server should run
+    /// on an empty data directory, configured to join. `server`: an id never used before.
+    ///
+    /// ```no_run
+    /// # use quorate_client::ServerId;
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client.add_member(ServerId(4), "db4:7421", "db4:7420").await?;
+    /// // Once it has caught up:
+    /// client.promote_member(ServerId(4)).await?;
+    /// client.remove_member(ServerId(1)).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `bad-arguments`, `membership-refused` (another change is under way, or the id was used before),
+    /// and what [`ClientError`] says.
+    pub async fn add_member(
+        &self,
+        server: ServerId,
+        peer_address: impl Into<String>,
+        native_address: impl Into<String>,
+    ) -> Result<(), ClientError> {
+        let (peer_address, native_address) = (peer_address.into(), native_address.into());
+        self.ask(Operation::AddMember { server, peer_address, native_address }).await.map(drop)
+    }
+
+    /// Makes a learner a voter.
+    ///
+    /// # Errors
+    /// `no-member`, `membership-refused` (it has not caught up yet or is not connected, or another
+    /// change is under way), and what [`ClientError`] says.
+    pub async fn promote_member(&self, server: ServerId) -> Result<(), ClientError> {
+        self.ask(Operation::PromoteMember { server }).await.map(drop)
+    }
+
+    /// Takes a member out for good, voter or learner. The leader hands over first.
+    ///
+    /// # Errors
+    /// `no-member`, `membership-refused` (no quorum would be left, or another change is under way),
+    /// and what [`ClientError`] says.
+    pub async fn remove_member(&self, server: ServerId) -> Result<(), ClientError> {
+        self.ask(Operation::RemoveMember { server }).await.map(drop)
     }
 }

@@ -41,8 +41,8 @@ pub use error::ClientError;
 pub use lock::{Lock, LockGuard};
 pub use quorate_types::recipe::{InstalledRecipe, MountedRecipe};
 pub use quorate_types::request::{
-    CreateMode, HeldWatch, MultiOperation, MultiReply, ReadLevel, ServerStatus, WatchEvent,
-    WatchEventKind, WatchMode, WatchPosition,
+    CreateMode, HeldWatch, MemberStatus, MultiOperation, MultiReply, ReadLevel, ServerStatus,
+    WatchEvent, WatchEventKind, WatchMode, WatchPosition,
 };
 pub use quorate_types::{
     AclEntry, ComponentDigest, ErrorCode, Operation, Permissions, Refusal, Reply, ServerId,

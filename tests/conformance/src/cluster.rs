@@ -6,7 +6,7 @@
 
 use crate::binary::profile_folder;
 use crate::server::{log_tail, signal};
-use crate::{ServerProcess, binary, poll};
+use crate::{ServerProcess, Tool, binary, poll, word};
 use anyhow::{Context, Result, bail};
 use quorate_client::{Client, ClientConfig, Pem, ServerId, ServerStatus, SessionState};
 use rustix::process::Signal;
@@ -138,6 +138,44 @@ impl Cluster {
     /// See [`Client::connect`].
     pub async fn connect_to(&self, server: ServerId) -> Result<Client> {
         Ok(Client::connect(self.client_config_of(server)?).await?)
+    }
+
+    /// Lets one more server's folder be written, and starts it: it waits to be added.
+    ///
+    /// # Errors
+    /// The first thing that does not work.
+    pub fn start_joining(&mut self, tool: &Tool) -> Result<ServerId> {
+        let id = ServerId(self.servers().iter().map(|server| server.0).max().unwrap_or(0) + 1);
+        let host = format!("127.0.0.1:{}", free_port()?);
+        let authority = cluster_folder(self.folder.path()).join("authority");
+        let folder = self.server_folder(id);
+        let written = tool.done(&[
+            "cluster",
+            "add-server",
+            &host,
+            "--authority",
+            word(&authority)?,
+            "--out",
+            word(&folder)?,
+            "--data-dir",
+            "data",
+        ])?;
+        if written["server"] != id.0 {
+            bail!("server {id} was to be next, not {written}");
+        }
+        self.endpoints.insert(id, host);
+        self.start_server(id)?;
+        Ok(id)
+    }
+
+    /// A server that was removed: it is ended and counts no more.
+    ///
+    /// # Errors
+    /// It is down.
+    pub fn dismiss(&mut self, server: ServerId) -> Result<()> {
+        self.kill(server)?;
+        self.endpoints.remove(&server);
+        Ok(())
     }
 
     /// Starts a server that is down; does not wait.

@@ -10,6 +10,7 @@ mod cluster;
 mod command;
 mod segment_file;
 mod server;
+mod tool;
 mod writer;
 mod written;
 
@@ -18,6 +19,7 @@ pub use cluster::{Cluster, Recipes};
 pub use command::{LockHolder, lock};
 pub use segment_file::{Frame, SegmentFile};
 pub use server::ServerProcess;
+pub use tool::{Refused, Tool, example, word};
 pub use writer::Writer;
 pub use written::{Written, assert_all_there};
 

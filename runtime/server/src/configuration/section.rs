@@ -135,6 +135,12 @@ impl<'t> Section<'t> {
         value.as_str().map(Some).ok_or_else(|| self.wrong_type(key, "a text in quotes", value))
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>, ConfigurationError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| self.wrong_type(key, "true or false", value))
+    }
+
     /// A whole number within a range.
     pub(super) fn integer(
         &self,

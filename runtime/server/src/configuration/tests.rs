@@ -57,6 +57,7 @@ fn a_written_configuration_reads_back() {
     config.verify = VerifyMode::All;
     config.client_certificates = ClientCertificates::Optional;
     config.limits.session_timeout_ms_min = 250;
+    config.join = true;
     assert_eq!(parse(&config.to_toml()).unwrap(), config);
 }
 
@@ -79,7 +80,7 @@ fn a_misspelt_key_is_refused_with_its_line_and_the_key_meant() {
     let error = error_with("[cluster]", "[clutser]");
     assert!(error.contains("unknown key `clutser`; did you mean `cluster`?"), "{error}");
     let error = error_with("data_dir", "completely_else = 1\ndata_dir");
-    assert!(error.contains("known here: id, data_dir"), "{error}");
+    assert!(error.contains("known here: id, data_dir, join"), "{error}");
 }
 
 #[test]
@@ -142,4 +143,17 @@ fn clusters_of_different_names_have_different_ids() {
     let config = parse(GOOD).unwrap();
     let other = ServerConfig { cluster: String::from("orders2"), ..config.clone() };
     assert_ne!(config.cluster_id(), other.cluster_id());
+}
+
+#[test]
+fn a_server_that_joins_knows_whom_it_joins() {
+    let joins = "data_dir = \"data\"\njoin = true";
+    assert!(!parse(GOOD).unwrap().join);
+    assert!(parse(&GOOD.replacen("data_dir = \"data\"", joins, 1)).unwrap().join);
+    let error = error_with("data_dir = \"data\"", "data_dir = \"data\"\njoin = \"yes\"");
+    assert!(error.contains("true or false"), "{error}");
+    let alone = GOOD.replacen("id = 1", "id = 2", 1).replacen("data_dir = \"data\"", joins, 1);
+    let (alone, _) = alone.rsplit_once("[[members]]").unwrap();
+    let error = parse(alone).expect_err("it names nobody to join");
+    assert!(error.contains("names in [[members]] those of the cluster"), "{error}");
 }

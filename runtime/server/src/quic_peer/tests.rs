@@ -5,35 +5,43 @@ use crate::test_doors::{SOON, TestCluster, dialing, find, loopback};
 use crate::tls::TlsMaterial;
 use bytes::Bytes;
 use quinn::ConnectionError;
+use quorate_replica::MemberAddress;
 
 const CLUSTER_ID: u64 = 77;
 
 struct Peer {
     inbox: Arc<Inbox>,
     endpoint: Endpoint,
+    members: watch::Sender<Members>,
     stopping: watch::Sender<bool>,
 }
 
-fn settings(server: u64, peers: &[(u64, String)]) -> PeerSettings {
-    PeerSettings {
+/// A door's settings and where its members are.
+fn settings(server: u64, peers: &[(u64, String)]) -> (PeerSettings, Members) {
+    let member = |(id, address): &(u64, String)| {
+        (ServerId(*id), MemberAddress { peer: address.clone(), native: String::new() })
+    };
+    let settings = PeerSettings {
         server: ServerId(server),
         incarnation: Incarnation(100 + server),
         cluster: String::from("orders"),
         cluster_id: CLUSTER_ID,
-        peers: peers.iter().map(|(id, address)| (ServerId(*id), address.clone())).collect(),
+        configured: BTreeMap::new(),
         frame_bytes_max: 1 << 20,
-    }
+    };
+    (settings, Arc::new(peers.iter().map(member).collect()))
 }
 
 /// Serves a door; the address of a peer is given as a port of loopback.
-fn serve(tls: &TlsMaterial, settings: PeerSettings) -> Peer {
+fn serve(tls: &TlsMaterial, (settings, members): (PeerSettings, Members)) -> Peer {
     let endpoint = loopback(tls.peer_door().unwrap());
     let inbox = Arc::new(Inbox::new());
     let applied = Arc::new(AtomicU64::new(9));
-    let door = Arc::new(PeerDoor::new(settings, Arc::clone(&inbox), applied));
+    let (members, known) = watch::channel(members);
+    let door = Arc::new(PeerDoor::new(settings, known, Arc::clone(&inbox), applied));
     let (stopping, stopped) = watch::channel(false);
     tokio::spawn(door.serve(endpoint.clone(), tls.peer_dialer().unwrap(), stopped));
-    Peer { inbox, endpoint, stopping }
+    Peer { inbox, endpoint, members, stopping }
 }
 
 fn address(peer: &Peer) -> String {
@@ -141,7 +149,7 @@ async fn a_server_that_is_no_member_is_refused() {
     let cluster = TestCluster::new("orders");
     let door = serve(&cluster.server(2), settings(2, &[(3, String::from("127.0.0.1:1"))]));
     let refused = refusal_of(&door, &cluster.server(4)).await;
-    assert!(reason(&refused).contains("server 4 is no configured member"), "{refused:?}");
+    assert!(reason(&refused).contains("server 4 is no member"), "{refused:?}");
     let refused = refusal_of(&door, &cluster.server(1)).await;
     assert!(reason(&refused).contains("the higher id dials"), "{refused:?}");
 }
@@ -162,7 +170,7 @@ async fn another_authority_is_refused_even_under_the_same_cluster_name() {
 async fn a_server_of_another_cluster_under_the_same_authority_is_refused() {
     let cluster = TestCluster::new("orders");
     let mut other = settings(1, &[(2, String::from("127.0.0.1:1"))]);
-    other.cluster = String::from("bills");
+    other.0.cluster = String::from("bills");
     let door = serve(&cluster.server(1), other);
     let refused = refusal_of(&door, &cluster.server(2)).await;
     assert!(reason(&refused).contains("not for a server or client of `bills`"), "{refused:?}");
@@ -207,11 +215,11 @@ async fn the_dialing_side_checks_whom_it_reached() {
     let tls = cluster.server(3);
     let endpoint = loopback(tls.peer_door().unwrap());
     let inbox = Arc::new(Inbox::new());
-    let peers = settings(3, &[(1, address(&wrong))]);
-    let door = PeerDoor::new(peers, inbox, Arc::new(AtomicU64::new(0)));
-    let dialer = tls.peer_dialer().unwrap();
-    let target = Target { endpoint, dialer, peer: ServerId(1), address: address(&wrong) };
-    let dialed = door.dial(&target).await;
+    let (peers, members) = settings(3, &[(1, address(&wrong))]);
+    let (_members, known) = watch::channel(members);
+    let door = PeerDoor::new(peers, known, inbox, Arc::new(AtomicU64::new(0)));
+    let dialer = Dialer { endpoint, config: tls.peer_dialer().unwrap() };
+    let dialed = door.dial(&dialer, ServerId(1), &address(&wrong)).await;
     let reason = dialed.err().unwrap();
     assert!(reason.contains("server 1 was expected"), "{reason}");
     assert!(reason.contains("not server 2"), "{reason}");
@@ -223,8 +231,10 @@ async fn a_door_that_stops_does_not_wait_for_a_peer_that_does_not_answer() {
     // A bound socket that nobody reads: a dial there ends only at its deadline.
     let silent = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
     let tls = cluster.server(2);
-    let peers = settings(2, &[(1, silent.local_addr().unwrap().to_string())]);
-    let door = PeerDoor::new(peers, Arc::new(Inbox::new()), Arc::new(AtomicU64::new(0)));
+    let (peers, members) = settings(2, &[(1, silent.local_addr().unwrap().to_string())]);
+    let (_members, known) = watch::channel(members);
+    let inbox = Arc::new(Inbox::new());
+    let door = PeerDoor::new(peers, known, inbox, Arc::new(AtomicU64::new(0)));
     let (stopping, stopped) = watch::channel(false);
     let endpoint = loopback(tls.peer_door().unwrap());
     let served = Arc::new(door).serve(endpoint, tls.peer_dialer().unwrap(), stopped);
@@ -237,4 +247,39 @@ async fn a_door_that_stops_does_not_wait_for_a_peer_that_does_not_answer() {
     stopping.send_replace(true);
     let ended = timeout(transport::FLUSH_DEADLINE / 2, served).await;
     assert!(ended.is_ok(), "the door waits for the dial");
+}
+
+#[tokio::test]
+async fn members_are_let_in_dialed_and_let_go_as_the_replica_says() {
+    let cluster = TestCluster::new("orders");
+    let low = serve(&cluster.server(1), settings(1, &[]));
+    let tls = cluster.server(2);
+    let high = serve(&tls, settings(2, &[]));
+    let refused = refusal_of(&low, &tls).await;
+    assert!(reason(&refused).contains("server 2 is no member"), "{refused:?}");
+    low.members.send_replace(settings(1, &[(2, String::from("127.0.0.1:1"))]).1);
+    high.members.send_replace(settings(2, &[(1, address(&low))]).1);
+    let (peer, generation, ..) = opened(&low).await;
+    assert_eq!(peer, ServerId(2));
+    low.members.send_replace(settings(1, &[]).1);
+    let gone = |event| match event {
+        Event::Input(Input::PeerDisconnected { generation, .. }) => Some(generation),
+        _ => None,
+    };
+    assert_eq!(find(&low.inbox, gone).await, generation);
+    // Under another address it is found again, where the first leads to nobody.
+    high.members.send_replace(settings(2, &[(1, String::from("127.0.0.1:1"))]).1);
+    low.members.send_replace(settings(1, &[(2, String::from("127.0.0.1:1"))]).1);
+    high.members.send_replace(settings(2, &[(1, address(&low))]).1);
+    assert_eq!(opened(&low).await.0, ServerId(2));
+}
+
+#[tokio::test]
+async fn a_configured_address_is_tried_where_the_recorded_one_leads_to_nobody() {
+    let cluster = TestCluster::new("orders");
+    let low = serve(&cluster.server(1), settings(1, &[(2, String::from("127.0.0.1:1"))]));
+    let (mut high, members) = settings(2, &[(1, String::from("no such host:1"))]);
+    high.configured.insert(ServerId(1), address(&low));
+    let _high = serve(&cluster.server(2), (high, members));
+    assert_eq!(opened(&low).await.0, ServerId(2));
 }

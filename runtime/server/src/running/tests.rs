@@ -36,6 +36,7 @@ impl Servers {
         let members = members.collect::<Vec<_>>();
         let config = |id: u64, sockets: &Sockets| ServerConfig {
             server: ServerId(id),
+            join: false,
             cluster: String::from("orders"),
             data_dir: cluster.folder().join(format!("data-{id}")),
             native_listen: sockets.native_address().unwrap(),

@@ -1,5 +1,5 @@
 //! Real processes under real signals: what must survive a kill, a torn write, a flipped byte, a
-//! wiped disk.
+//! wiped disk, and servers that come and go.
 //!
 //! Each test runs alone on the machine, however the tests are started: a cluster waits for the one
 //! before it.
@@ -7,4 +7,5 @@
 mod damaged_disks;
 mod killed_leaders;
 mod locks;
+mod members;
 mod shutdown;

@@ -1,8 +1,7 @@
 //! Recipes that do harm: each is told its own error, and nobody else notices.
 
-use crate::tool::{Tool, example, word};
 use anyhow::{Context, Result, ensure};
-use quorate_conformance::{Cluster, Recipes, on_cluster, poll};
+use quorate_conformance::{Cluster, Recipes, Tool, example, on_cluster, poll, word};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;

@@ -6,6 +6,5 @@
 mod hostile;
 mod second_recipe;
 mod stranger;
-mod tool;
 mod trust;
 mod wrong_input;

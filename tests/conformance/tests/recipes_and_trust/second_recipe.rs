@@ -1,8 +1,9 @@
 //! A recipe that the servers were not built with, brought to them while they work.
 
-use crate::tool::{Tool, example, word};
 use anyhow::ensure;
-use quorate_conformance::{Recipes, Writer, assert_all_there, on_cluster, poll};
+use quorate_conformance::{
+    Recipes, Tool, Writer, assert_all_there, example, on_cluster, poll, word,
+};
 use serde_json::json;
 use std::time::Duration;
 

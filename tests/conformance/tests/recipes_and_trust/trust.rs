@@ -1,10 +1,9 @@
 //! Who may talk to whom: strangers are refused at both doors, and the log says why.
 
 use crate::stranger::dial;
-use crate::tool::{Tool, word};
 use anyhow::{Context, Result, ensure};
 use quorate_client::ServerId;
-use quorate_conformance::{Cluster, Recipes, on_cluster, poll};
+use quorate_conformance::{Cluster, Recipes, Tool, on_cluster, poll, word};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;

@@ -1,8 +1,7 @@
 //! Wrong input at the command line: what is wrong is named, and what to do about it.
 
-use crate::tool::{Refused, Tool};
 use anyhow::{Result, ensure};
-use quorate_conformance::{Recipes, on_cluster};
+use quorate_conformance::{Recipes, Refused, Tool, on_cluster};
 
 /// A command, the exit code, the name of the error, and words that must be in what is said.
 type Case = (&'static [&'static str], i32, &'static str, &'static [&'static str]);

@@ -3,15 +3,15 @@
 //! Comes in: words. Goes out: the JSON that was printed, or the refusal. Invariant: nothing of the
 //! user's own configuration is read or written.
 
+use crate::{Cluster, binary};
 use anyhow::{Context, Result, bail, ensure};
-use quorate_conformance::{Cluster, binary};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// The binary with a profile or without one.
-pub(crate) struct Tool {
+pub struct Tool {
     profile: Option<PathBuf>,
     /// Where it would look for a default profile: there is none.
     config_home: TempDir,
@@ -19,32 +19,33 @@ pub(crate) struct Tool {
 
 /// What a command said that did not work.
 #[derive(Clone, Debug)]
-pub(crate) struct Refused {
-    pub(crate) exit_code: i32,
+pub struct Refused {
+    /// The exit code.
+    pub exit_code: i32,
     /// The words for people.
-    pub(crate) error: String,
+    pub error: String,
     /// The name of the error, or empty.
-    pub(crate) code: String,
+    pub code: String,
     /// The recipe's own name for it, or empty.
-    pub(crate) recipe_code: String,
+    pub recipe_code: String,
     /// What to do about it, or empty.
-    pub(crate) next: String,
+    pub next: String,
 }
 
 impl Tool {
     /// As the cluster's administrator.
-    pub(crate) fn of(cluster: &Cluster) -> Result<Tool> {
+    pub fn of(cluster: &Cluster) -> Result<Tool> {
         Ok(Tool { profile: Some(cluster.profile()), config_home: tempfile::tempdir()? })
     }
 
     /// Without a profile: flags must say everything.
-    pub(crate) fn bare() -> Result<Tool> {
+    pub fn bare() -> Result<Tool> {
         Ok(Tool { profile: None, config_home: tempfile::tempdir()? })
     }
 
     /// Runs a command that must work; gives what it printed.
     #[track_caller]
-    pub(crate) fn done(&self, words: &[&str]) -> Result<Value> {
+    pub fn done(&self, words: &[&str]) -> Result<Value> {
         let (exit_code, printed, said) = self.run(words)?;
         ensure!(exit_code == 0, "quorate {words:?} ended with {exit_code}: {said}");
         let line = printed.lines().last().unwrap_or("null");
@@ -52,14 +53,14 @@ impl Tool {
     }
 
     /// Runs a command that prints nothing of its own, such as one that runs another.
-    pub(crate) fn ran(&self, words: &[&str]) -> Result<()> {
+    pub fn ran(&self, words: &[&str]) -> Result<()> {
         let (exit_code, _, said) = self.run(words)?;
         ensure!(exit_code == 0, "quorate {words:?} ended with {exit_code}: {said}");
         Ok(())
     }
 
     /// Runs a command that must not work; gives what it said.
-    pub(crate) fn refused(&self, words: &[&str]) -> Result<Refused> {
+    pub fn refused(&self, words: &[&str]) -> Result<Refused> {
         let (exit_code, printed, said) = self.run(words)?;
         if exit_code == 0 {
             bail!("quorate {words:?} worked: {printed}");
@@ -95,11 +96,11 @@ impl Tool {
 }
 
 /// A folder under `examples/`.
-pub(crate) fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
 
 /// A path as a word.
-pub(crate) fn word(path: &Path) -> Result<&str> {
+pub fn word(path: &Path) -> Result<&str> {
     path.to_str().context("a path is text")
 }
