@@ -11,6 +11,7 @@ use std::process::ExitCode;
 mod checks;
 mod demo;
 mod recipes;
+mod simulate;
 mod wasm_toolchain;
 
 #[derive(Parser)]
@@ -51,6 +52,13 @@ enum XtaskCommand {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Run whole clusters under faults in virtual time. Example: cargo xtask simulate --seeds 2000
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// Passed on to the simulator; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// A tour of a running cluster. Example: cargo xtask demo
     Demo,
 }
@@ -70,6 +78,10 @@ fn main() -> ExitCode {
             &["run", "--release", "--manifest-path", "tests/oracle/Cargo.toml"],
             &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
         ),
+        XtaskCommand::Simulate { arguments } => match simulate::run(&arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         XtaskCommand::Demo => demo::run(),
     };
     match done {

@@ -42,12 +42,25 @@ fn standard_recipes() -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
+/// Builds a crate under one of its features into target/recipes/<folder>-<feature>.wasm.
+pub(crate) fn build_with_feature(folder: &str, feature: &str) -> anyhow::Result<()> {
+    let toolchain = quorate_recipe_build::install(&mut say)?;
+    let folder = workspace_folder().join(folder);
+    build_as(&folder, Some(feature), &toolchain)
+        .with_context(|| format!("{} with {feature}", folder.display()))
+}
+
 fn build(folder: &Path, toolchain: &Toolchain) -> anyhow::Result<()> {
+    build_as(folder, None, toolchain)
+}
+
+fn build_as(folder: &Path, feature: Option<&str>, toolchain: &Toolchain) -> anyhow::Result<()> {
     let name = folder.file_name().context("a folder has a name")?.to_string_lossy();
+    let name = feature.map_or(name.to_string(), |feature| format!("{name}-{feature}"));
     let request = BuildRequest {
         folder: folder.to_path_buf(),
         package: None,
-        features: Vec::new(),
+        features: feature.into_iter().map(String::from).collect(),
         target_folder: None,
     };
     let built = quorate_recipe_build::build(&request, toolchain, &mut say)?;

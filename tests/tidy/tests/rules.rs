@@ -66,6 +66,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "quorate-planted-bugs",
         ],
     ),
+    (
+        "quorate-simulator",
+        &[
+            "quorate-types",
+            "quorate-wire",
+            "quorate-raft",
+            "quorate-storage",
+            "quorate-machine",
+            "quorate-replica",
+            "quorate-recipe-host",
+            "quorate-client",
+            "quorate-faulty-disk",
+            "quorate-planted-bugs",
+        ],
+    ),
     ("quorate-conformance", &["quorate-types", "quorate-client"]),
     (
         "quorate-bench",

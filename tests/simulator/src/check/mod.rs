@@ -1,0 +1,56 @@
+//! Every checker, and the one place that shows them what happens.
+//!
+//! Comes in: observations, in order. Goes out: the first broken promise. To add a checker, write its
+//! file and give it a row in [`Checks::all`].
+
+mod raft_properties;
+
+use crate::history::History;
+use crate::observation::{Checker, Observation, Rest};
+use crate::world::Violation;
+
+/// The checkers that look at a run.
+#[derive(Default)]
+pub struct Checks {
+    checkers: Vec<Box<dyn Checker>>,
+}
+
+impl Checks {
+    /// Every checker there is.
+    #[must_use]
+    pub fn all() -> Checks {
+        Checks { checkers: vec![Box::<raft_properties::RaftProperties>::default()] }
+    }
+
+    /// Shows every checker what happened; the first complaint.
+    pub fn observe(
+        &mut self,
+        history: &History,
+        what: &Observation<'_>,
+        at_ms: u64,
+    ) -> Option<Violation> {
+        for checker in &mut self.checkers {
+            if let Err(text) = checker.observe(history, what) {
+                return Some(Violation { checker: checker.name(), text, at_ms });
+            }
+        }
+        None
+    }
+
+    /// Shows every checker the end; the first complaint.
+    pub fn finish(&mut self, history: &History, rest: &Rest<'_>) -> Option<Violation> {
+        let at_ms = history.now.at_ms;
+        for checker in &mut self.checkers {
+            if let Err(text) = checker.finish(history, rest) {
+                return Some(Violation { checker: checker.name(), text, at_ms });
+            }
+        }
+        None
+    }
+
+    /// Operations, events and entries judged, by checker.
+    #[must_use]
+    pub fn judged(&self) -> Vec<(&'static str, u64)> {
+        self.checkers.iter().map(|checker| (checker.name(), checker.judged())).collect()
+    }
+}

@@ -1,0 +1,93 @@
+//! Recipes in the simulation: real components in the real sandbox, compiled once for all servers.
+//!
+//! Comes in: component bytes. Goes out: an executor per server, whose catalogue holds only what that
+//! server has compiled. Invariant: a server does not know a component before its own compilation
+//! has ended in virtual time. Must never: run anything but Wasm.
+
+use anyhow::Context;
+use quorate_recipe_host::{Catalogue, CompiledRecipe, Compiler, WasmExecutor, component_digest};
+use quorate_types::ComponentDigest;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What runs recipes in a simulated server.
+pub type SimulatedExecutor = WasmExecutor;
+
+/// A component that the workload may install.
+#[derive(Clone, Debug)]
+pub struct Component {
+    pub digest: ComponentDigest,
+    pub bytes: Arc<[u8]>,
+}
+
+/// The components of all simulations of a process.
+pub struct Recipes {
+    compiled: BTreeMap<ComponentDigest, CompiledRecipe>,
+    /// A fair lock.
+    pub lock: Component,
+    /// The same lock as another component: what an upgrade leads to.
+    pub lock_upgraded: Component,
+    /// Traps when told to.
+    pub trapping: Component,
+    /// Never ends when told to.
+    pub looping: Component,
+}
+
+impl Recipes {
+    /// Reads and compiles the components of a folder.
+    ///
+    /// # Errors
+    /// When one is missing or is no recipe.
+    pub fn load(folder: &Path) -> anyhow::Result<Recipes> {
+        let compiler = Compiler::new()?;
+        let mut compiled = BTreeMap::new();
+        let mut take = |bytes: Vec<u8>| -> anyhow::Result<Component> {
+            let digest = component_digest(&bytes);
+            compiled.insert(digest, compiler.compile(&digest, &bytes)?);
+            Ok(Component { digest, bytes: bytes.into() })
+        };
+        let read = |name: &str| {
+            let path = folder.join(format!("{name}.wasm"));
+            std::fs::read(&path).with_context(|| {
+                format!("cannot read {}: run `cargo xtask simulate`", path.display())
+            })
+        };
+        let lock = read("lock")?;
+        let lock_upgraded = take(with_remark(&lock, b"second edition"))?;
+        Ok(Recipes {
+            lock_upgraded,
+            lock: take(lock)?,
+            trapping: take(read("hostile-traps")?)?,
+            looping: take(read("hostile-loops")?)?,
+            compiled,
+        })
+    }
+
+    /// An executor that knows nothing yet, and its catalogue.
+    #[must_use]
+    pub fn executor() -> (SimulatedExecutor, Arc<Catalogue>) {
+        let catalogue = Arc::new(Catalogue::new());
+        (WasmExecutor::new(Arc::clone(&catalogue)), catalogue)
+    }
+
+    /// What a server's compilation of these bytes comes to.
+    ///
+    /// # Errors
+    /// Why they are no recipe.
+    pub fn compile(&self, digest: &ComponentDigest) -> Result<CompiledRecipe, String> {
+        self.compiled.get(digest).cloned().ok_or_else(|| String::from("not a component"))
+    }
+}
+
+/// The component with a custom section at its end: other bytes, another digest, the same recipe.
+fn with_remark(component: &[u8], remark: &[u8]) -> Vec<u8> {
+    let name = b"remark";
+    let mut bytes = component.to_vec();
+    let content_bytes = 1 + name.len() + remark.len();
+    assert!(content_bytes < 128, "the remark needs a longer size field");
+    bytes.extend([0, content_bytes as u8, name.len() as u8]);
+    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(remark);
+    bytes
+}

@@ -1,0 +1,31 @@
+//! `cargo xtask simulate`: builds what the simulator installs, then runs it.
+//!
+//! Comes in: the simulator's own arguments, passed on. Goes out: its exit status. The components are
+//! the standard recipes and two of the harmful ones.
+
+use crate::{recipes, workspace_folder};
+use anyhow::Context;
+use std::process::{Command, ExitCode};
+
+/// Features of `examples/hostile` that a simulation mounts.
+const HARMS: [&str; 2] = ["traps", "loops"];
+
+/// Builds the components that simulations install.
+pub(crate) fn components() -> anyhow::Result<()> {
+    recipes::run(&[])?;
+    HARMS.iter().try_for_each(|harm| recipes::build_with_feature("examples/hostile", harm))
+}
+
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    components()?;
+    let status = Command::new(env!("CARGO"))
+        .current_dir(workspace_folder())
+        .args(["run", "--quiet", "--package", "quorate-simulator", "--"])
+        .arg("--recipes")
+        .arg(workspace_folder().join("target/recipes"))
+        .args(arguments)
+        .status()
+        .context("cargo run --package quorate-simulator")?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
