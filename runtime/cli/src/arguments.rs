@@ -3,6 +3,7 @@
 //! Comes in: arguments. Goes out: typed commands. Must never do anything.
 
 use clap::{Args, Parser, Subcommand};
+use quorate_client::WatchPosition;
 use std::path::PathBuf;
 
 /// A coordination server whose recipes are hot-loaded WebAssembly.
@@ -214,13 +215,26 @@ pub(crate) enum TreeCommand {
     /// Print changes as they happen. Example: quorate tree watch /app --recursive
     Watch {
         path: String,
-        /// Everything below it too.
-        #[arg(long, short = 'r')]
-        recursive: bool,
-        /// Stop after so many.
-        #[arg(long)]
-        count: Option<u64>,
+        #[command(flatten)]
+        options: WatchArguments,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WatchArguments {
+    /// Everything below it too.
+    #[arg(long, short = 'r')]
+    pub(crate) recursive: bool,
+    /// Stop after so many.
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+    /// First what has happened since: a zxid that `tree stat` shows, or what an interrupted watch
+    /// printed.
+    #[arg(long, value_name = "ZXID")]
+    pub(crate) from: Option<WatchPosition>,
+    /// Print the data of what is created or changed.
+    #[arg(long)]
+    pub(crate) values: bool,
 }
 
 #[derive(Args, Debug)]

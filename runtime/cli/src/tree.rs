@@ -3,13 +3,13 @@
 //! Comes in: paths and data. Goes out: data, stats, names, changes. Must never change more than it
 //! was told: `--recursive` and `--parents` are asked for.
 
-use crate::arguments::{Reach, TreeCommand};
+use crate::arguments::{Reach, TreeCommand, WatchArguments};
 use crate::connect;
 use crate::output::{Output, data_json, data_text};
 use anyhow::{Context, Result};
 use quorate_client::{
     Client, ClientError, CreateMode, ErrorCode, Notification, ReadLevel, Stat, WatchEventKind,
-    WatchMode, ZnodePath,
+    WatchMode, WatchOptions, WatchPosition, ZnodePath,
 };
 use serde_json::{Value, json};
 use std::io::Read as _;
@@ -39,9 +39,7 @@ async fn perform(client: &Client, command: TreeCommand, output: Output) -> Resul
         TreeCommand::Ls { path, local } => ls(&leveled(client, local), &path, output).await,
         TreeCommand::Stat { path } => stat(client, &path, output).await,
         TreeCommand::Acl { path } => acl(client, &path, output).await,
-        TreeCommand::Watch { path, recursive, count } => {
-            watch(client, &path, recursive, count, output).await
-        }
+        TreeCommand::Watch { path, options } => watch(client, &path, &options, output).await,
     }
 }
 
@@ -207,30 +205,47 @@ fn letters(permissions: u32) -> String {
 async fn watch(
     client: &Client,
     path: &str,
-    recursive: bool,
-    count: Option<u64>,
+    arguments: &WatchArguments,
     output: Output,
 ) -> Result<()> {
-    let mode = if recursive { WatchMode::PersistentRecursive } else { WatchMode::Persistent };
-    let mut watch = client.watch(path, mode).await?;
+    let mode =
+        if arguments.recursive { WatchMode::PersistentRecursive } else { WatchMode::Persistent };
+    let mut options = WatchOptions::new(mode);
+    if let Some(from) = arguments.from {
+        options = options.since(from);
+    }
+    if arguments.values {
+        options = options.with_values();
+    }
+    let mut watch = client.watch_with(path, options).await?;
     output.note(&format!("watching {path}; stop with Ctrl-C"));
-    let mut left = count.unwrap_or(u64::MAX);
+    let mut left = arguments.count.unwrap_or(u64::MAX);
     let mut interruption = std::pin::pin!(crate::lock::interrupted());
     while left > 0 {
         let notification = tokio::select! {
             notification = watch.next() => notification,
-            () = &mut interruption => return Ok(()),
+            () = &mut interruption => break,
         };
         let Some(notification) = notification else {
+            print_position(watch.position(), output);
             anyhow::bail!("the session has ended: {}", client.ended().await);
         };
-        print_notification(&notification, output);
+        print_notification(&notification, arguments.values, output);
         left -= 1;
     }
+    print_position(watch.position(), output);
     Ok(())
 }
 
-fn print_notification(notification: &Notification, output: Output) {
+/// Where to go on: a person reads how, a program reads the point itself.
+fn print_position(position: WatchPosition, output: Output) {
+    output.note(&format!("to go on from here: --from {position}"));
+    if output.is_json() {
+        output.print("", &json!({ "event": "end", "position": position.to_string() }));
+    }
+}
+
+fn print_notification(notification: &Notification, values: bool, output: Output) {
     let Notification::Changed(event) = notification else {
         let text = "changes may have been missed: read again what you need";
         output.print(text, &json!({ "event": "gap" }));
@@ -242,7 +257,17 @@ fn print_notification(notification: &Notification, output: Output) {
         WatchEventKind::DataChanged => "data-changed",
         WatchEventKind::ChildrenChanged => "children-changed",
     };
-    let text = format!("{:>12}  {kind:<17}{}", event.zxid, event.path);
-    let value = json!({ "event": kind, "path": event.path.as_str(), "zxid": event.zxid.0 });
+    let mut text = format!("{:>12}  {kind:<17}{}", event.zxid, event.path);
+    let mut value = json!({
+        "event": kind,
+        "path": event.path.as_str(),
+        "zxid": event.zxid.0,
+        "position": event.position().to_string(),
+    });
+    if values {
+        let data = event.data.as_ref();
+        text.extend(data.map(|data| format!("  {}", data_text(data))));
+        value["data"] = data.map_or(Value::Null, |data| data_json(data));
+    }
     output.print(&text, &value);
 }

@@ -29,6 +29,8 @@ configurable! {
     connections_max: 1 ..= 1_000_000;
     connection_watches_max: 0 ..= 10_000_000;
     connection_backlog_frames_max: 64 ..= 1_048_576;
+    history_events_max: 0 ..= 10_000_000;
+    history_bytes_max: 0 ..= 15_728_640;
     proposals_outstanding_max: 16 ..= 1_048_576;
     children_reply_max: 16 ..= 1_000_000;
     components_max: 1 ..= 65_536;

@@ -9,3 +9,4 @@ mod killed_leaders;
 mod locks;
 mod members;
 mod shutdown;
+mod watches;
