@@ -6,16 +6,17 @@
 //! never: outlive the term it was made in.
 
 use crate::executor::RecipeExecutor;
+use crate::items::MembershipChange;
 use crate::machine::Machine;
 use crate::prepare::{self, Work};
 use crate::request::{Prepared, Request, Stamp};
-use crate::tables::{Deadlines, Overlay, scan_merged};
+use crate::tables::{Deadlines, MembershipChanges, Overlay, scan_merged};
 use crate::view::LogLine;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Bound;
-use quorate_types::{SessionId, ZnodePath, Zxid};
+use quorate_types::{ServerId, SessionId, ZnodePath, Zxid};
 
 /// Log lines kept until they are taken.
 const LOG_LINES_MAX: usize = 1_024;
@@ -116,6 +117,18 @@ impl Outstanding {
             false
         });
         next
+    }
+
+    /// As [`Machine::membership_change`], after everything prepared.
+    #[must_use]
+    pub fn membership_change(&self, machine: &Machine) -> Option<(ServerId, MembershipChange)> {
+        let mut found = None;
+        let (tables, first) = (&machine.tables, Bound::Unbounded);
+        scan_merged::<MembershipChanges>(tables, &self.overlay, first, &mut |server, change| {
+            found = Some((*server, *change));
+            false
+        });
+        found
     }
 
     /// Faults of a mount in a row.

@@ -116,7 +116,10 @@ impl<E: RecipeExecutor> Replica<E> {
     /// Leader: brings the change on record one step further. True: something was done.
     pub(crate) fn advance_membership(&mut self) -> bool {
         let Some((server, change)) = self.machine.membership_change() else { return false };
-        if !self.raft.is_membership_settled() {
+        let Some(leading) = &self.leading else { return false };
+        // Once its end is proposed nothing more may be done for it, whatever has become possible.
+        let goes_on = leading.outstanding.membership_change(&self.machine).is_some();
+        if !goes_on || !self.raft.is_membership_settled() {
             return false;
         }
         match self.next_of(server, change.step) {
