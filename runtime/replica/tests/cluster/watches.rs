@@ -125,11 +125,13 @@ fn a_server_that_starts_again_knows_what_its_log_holds() {
     assert_eq!(watched.watcher().gaps, 0);
 }
 
+fn small_snapshots() -> Limits {
+    Limits { snapshot_log_bytes: 3_000, log_bytes_behind_snapshot: 0, ..Limits::TESTED }
+}
+
 #[test]
 fn what_a_snapshot_skipped_is_a_gap_and_what_comes_after_is_told() {
-    let limits =
-        Limits { snapshot_log_bytes: 3_000, log_bytes_behind_snapshot: 0, ..Limits::TESTED };
-    let mut watched = Watched::new(630, limits, &held("/a", RECURSIVE));
+    let mut watched = Watched::new(630, small_snapshots(), &held("/a", RECURSIVE));
     let lagging = watched.world.follower();
     watched.world.clients[watched.writer].only = (1..=3).find(|id| *id != lagging);
     watched.world.drop_client_connection(watched.writer, Some(0));
@@ -147,6 +149,26 @@ fn what_a_snapshot_skipped_is_a_gap_and_what_comes_after_is_told() {
     watched.catch_up();
     assert_eq!(watched.seen(), watched.written[60..]);
     assert_eq!(watched.watcher().gaps, 1);
+}
+
+#[test]
+fn a_server_that_starts_from_a_snapshot_knows_nothing_of_what_was_before() {
+    let mut watched = Watched::new(635, small_snapshots(), &held("/a", RECURSIVE));
+    watched.world.drop_client_connection(watched.watcher, Some(0));
+    watched.world.clients[watched.watcher].retry_at_ms = u64::MAX;
+    watched.write(40);
+    let server = watched.world.follower();
+    watched.world.await_level();
+    // What the disk was given last is there when the server starts again.
+    watched.world.run_for(200);
+    watched.world.restart(server);
+    watched.world.clients[watched.watcher].only = Some(server);
+    watched.world.clients[watched.watcher].retry_at_ms = 0;
+    watched.catch_up();
+    assert_eq!((watched.seen(), watched.watcher().gaps), (vec![], 1));
+    watched.write(2);
+    watched.catch_up();
+    assert_eq!(watched.seen(), watched.written[40..]);
 }
 
 #[test]
