@@ -33,7 +33,8 @@
 //!   before is committed, so a log that holds a membership entry proves all earlier ones committed.
 //! - Each leader numbers its replication sessions with a peer; replies echo the number and name the
 //!   peer's run (`life`), so a peer that restarted, with or without its log, starts from nothing.
-//! - Reads are answered in rounds of heartbeats whose numbers are never reused.
+//! - Reads are answered in rounds of heartbeats whose numbers are never reused within a term. What
+//!   answers a message of an older term names no session and no round: it counts for nothing else.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -111,7 +111,7 @@ pub struct Append {
 pub struct AppendReply {
     /// The replier's current term.
     pub term: Term,
-    /// The session of the append answered.
+    /// The session of the append answered; 0 if that was said in an older term.
     pub session: u64,
     /// Random number of the replier's present run, never 0; tells a restart.
     pub life: u64,
@@ -160,11 +160,11 @@ pub struct Heartbeat {
 pub struct HeartbeatReply {
     /// The replier's current term.
     pub term: Term,
-    /// The session of the heartbeat answered.
+    /// The session of the heartbeat answered; 0 if that was said in an older term.
     pub session: u64,
     /// Random number of the replier's present run, never 0; tells a restart.
     pub life: u64,
-    /// The round of the heartbeat answered.
+    /// The round of the heartbeat answered; 0 if that was said in an older term.
     pub round: u64,
 }
 

@@ -26,6 +26,12 @@ use crate::types::{
 /// Terms, indexes and rounds beyond this never occur; larger ones from peers are refused.
 const NUMBER_MAX: u64 = 1 << 62;
 
+/// No replication session has this number.
+const NO_SESSION: u64 = 0;
+
+/// No round of reads has this number.
+const NO_ROUND: u64 = 0;
+
 /// One replica's consensus state.
 #[derive(Clone, Debug)]
 pub struct Raft {
@@ -235,13 +241,14 @@ impl Raft {
     }
 
     /// A peer behind in terms learns the present one, or it could be stuck: a deposed leader, a
-    /// candidate that lost, an asker for reads.
+    /// candidate that lost, an asker for reads. If it leads in that term by the time the answer
+    /// arrives, the answer must not count there: it names no session and no round.
     fn answer_lower_term(&mut self, from: ReplicaId, message: &Message) -> bool {
         let (term, life) = (self.hard_state.term, self.life);
         let answer = match message {
             Message::Append(append) => Message::AppendReply(AppendReply {
                 term,
-                session: append.session,
+                session: NO_SESSION,
                 life,
                 outcome: AppendOutcome::Rejected {
                     previous: append.previous_index,
@@ -249,8 +256,8 @@ impl Raft {
                     hint_term: Term(0),
                 },
             }),
-            Message::Heartbeat(heartbeat) => {
-                let (session, round) = (heartbeat.session, heartbeat.round);
+            Message::Heartbeat(_) => {
+                let (session, round) = (NO_SESSION, NO_ROUND);
                 Message::HeartbeatReply(HeartbeatReply { term, session, life, round })
             }
             // Refused by `answer_pre_vote`; a reply is judged by `asked_in` and `granted`.

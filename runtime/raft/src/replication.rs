@@ -254,13 +254,6 @@ impl Raft {
     }
 
     pub(crate) fn take_heartbeat_reply(&mut self, from: ReplicaId, reply: &HeartbeatReply) {
-        if self.is_leader()
-            && let Some(peer) = self.peers.get_mut(&from)
-        {
-            // An echo proves that the peer followed this term then, whatever became of its session.
-            peer.acked_round = peer.acked_round.max(reply.round.min(self.reads.round));
-            self.finish_rounds();
-        }
         if self.note_answer(from, reply.session, reply.life).is_none() {
             return;
         }
@@ -268,6 +261,8 @@ impl Raft {
         let inflight_max = self.settings.appends_inflight_max;
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.heartbeat_answered(last, inflight_max);
+            peer.acked_round = peer.acked_round.max(reply.round);
+            self.finish_rounds();
         }
     }
 
