@@ -130,9 +130,12 @@ impl Progress {
     /// whether this was news.
     pub(crate) fn accepted(&mut self, matched: Index, first_held: Index) -> bool {
         let raised = matched > self.matched;
+        let outdated = matched < self.matched;
         self.matched = self.matched.max(matched);
         self.next = self.next.max(self.matched.next());
         match self.state {
+            // Answers an append from before the probe, which may still be rejected.
+            ReplicationState::Probe if outdated => {}
             ReplicationState::Probe => self.begin_replicate(),
             ReplicationState::Replicate => {
                 while self.inflight.front().is_some_and(|last| *last <= matched) {

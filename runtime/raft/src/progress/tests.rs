@@ -54,6 +54,23 @@ fn a_rejection_sends_a_replicating_peer_back_to_probing_after_what_it_has() {
 }
 
 #[test]
+fn probing_ends_with_an_acknowledgement_of_all_that_is_known_or_more_but_not_of_less() {
+    for (matched, state) in [
+        (3, ReplicationState::Probe),
+        (4, ReplicationState::Replicate),
+        (5, ReplicationState::Replicate),
+    ] {
+        let mut peer = replicating(4);
+        peer.sent(5, Index(0));
+        assert!(peer.rejected(Index(9), Index(2)));
+        peer.sent(5, Index(0));
+        assert_eq!(peer.accepted(Index(matched), Index(1)), matched > 4);
+        assert_eq!((peer.state, peer.next), (state, Index(matched.max(4) + 1)));
+        assert_eq!(peer.may_send(true, 4), state == ReplicationState::Replicate);
+    }
+}
+
+#[test]
 fn a_rejected_probe_goes_on_after_the_hint_and_stale_ones_are_ignored() {
     let mut peer = probing(100);
     peer.sent(0, Index(0));
