@@ -15,8 +15,9 @@ use crate::types::{EntryKind, HardState, Index, ReplicaId, Role, Term};
 use quorate_planted_bugs::{PlantedBug, is_planted};
 
 impl Raft {
-    /// Whether this replica hears from a leader, or is one that hears from its quorum.
-    pub(crate) fn has_live_leader(&self) -> bool {
+    /// Whether this replica hears from a leader, or is one that hears from its quorum. A learner never
+    /// campaigns, so it names a leader that is long gone: this says so.
+    pub fn has_live_leader(&self) -> bool {
         let contact_ms = match self.leader {
             Some(leader) if leader == self.settings.id => self.quorum_contact_ms(),
             Some(_) => self.leader_contact_ms,

@@ -33,6 +33,17 @@ impl Raft {
             && !self.membership.is_joint()
     }
 
+    /// For the start: the caller sees in its own entries that everything up to `index` was committed
+    /// once, since what a later one says follows only from that. Without it the last membership
+    /// entry of a log counts as uncommitted, and voters that have left for good might be needed.
+    pub fn know_committed(&mut self, index: Index) {
+        assert!(index <= self.log.last_index(), "known committed beyond the log's end");
+        if index > self.committed {
+            self.advance_commit(index);
+            self.campaign_if_alone();
+        }
+    }
+
     fn append_membership(&mut self, membership: &Membership) -> Index {
         let index = self.append_own(EntryKind::Membership, membership.encode().into());
         self.membership_pending = index;

@@ -68,7 +68,7 @@ pub struct Replica<E: RecipeExecutor> {
     /// Invariant: `applied` is the index of the last entry whose effects are in `machine`.
     applied: Index,
     leading: Option<Leading>,
-    /// When a leader was last known.
+    /// When a leader was last heard of.
     leader_seen_ms: u64,
     connections: BTreeMap<u64, Connection>,
     /// Which connection of this server a session is attached to.
@@ -230,7 +230,7 @@ impl<E: RecipeExecutor> Replica<E> {
     }
 
     fn on_time(&mut self) {
-        if self.raft.leader().is_some() {
+        if self.raft.has_live_leader() {
             self.leader_seen_ms = self.now.monotonic_ms;
         }
         if self.send_touches() {

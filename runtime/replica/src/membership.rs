@@ -18,7 +18,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use quorate_machine::{Change, Member, MembershipStep, RecipeExecutor, Request, Transaction};
 use quorate_raft::{
-    EntryKind, Index, Membership, MembershipChange, PeerStatus, ProposeRefusal, ReplicaId,
+    Entry, EntryKind, Index, Membership, MembershipChange, PeerStatus, ProposeRefusal, ReplicaId,
     ReplicationState,
 };
 use quorate_types::{ErrorCode, MemberAddress, Refusal, ServerId};
@@ -254,6 +254,19 @@ fn is_as_wished(membership: &Membership, id: ReplicaId, step: MembershipStep) ->
 
 fn refused<T>(text: String) -> Result<T, Refusal> {
     Err(Refusal::new(ErrorCode::MembershipRefused, text))
+}
+
+/// The newest membership entry of a recovered log that an ended change vouches for: its end was
+/// proposed only once consensus had settled on everything before.
+pub(crate) fn settled_by(entries: &[Entry]) -> Option<Index> {
+    let newest = entries.iter().rposition(|entry| entry.kind == EntryKind::Membership)?;
+    let ends = |entry: &Entry| {
+        let transaction = Transaction::decode(&entry.payload);
+        let changes = transaction.map_or_else(|_| Vec::new(), |transaction| transaction.changes);
+        changes.iter().any(|change| matches!(change, Change::EndMembership { .. }))
+    };
+    let mut later = entries[newest..].iter().filter(|entry| entry.kind == EntryKind::Command);
+    later.any(ends).then(|| entries[newest].index)
 }
 
 /// Why a server that has left is not talked to.

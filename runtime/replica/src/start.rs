@@ -7,6 +7,7 @@
 use crate::boundary::Now;
 use crate::connection::to_usize;
 use crate::consensus::{DiskPurpose, DiskQueue};
+use crate::membership::settled_by;
 use crate::read::ReadBarriers;
 use crate::settings::Settings;
 use crate::snapshot_transfer::Snapshots;
@@ -71,7 +72,11 @@ impl<E: RecipeExecutor> Replica<E> {
             recovered => recovered?,
         };
         let mark = ground.start.snapshot.clone();
-        let raft = Raft::new(raft_settings(&settings), ground.start, now.monotonic_ms);
+        let settled = settled_by(&ground.start.entries);
+        let mut raft = Raft::new(raft_settings(&settings), ground.start, now.monotonic_ms);
+        if let Some(index) = settled {
+            raft.know_committed(index);
+        }
         let mut replica = Replica {
             settings,
             executor,

@@ -1,6 +1,7 @@
 //! Tests of the whole machine: a leader, a follower that verifies, a scripted recipe.
 
 mod harness;
+mod members;
 mod mounts;
 mod randomized;
 mod recipes;

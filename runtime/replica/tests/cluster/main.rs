@@ -4,6 +4,7 @@
 //! event. Frames cross links and connections as bytes, disk operations go to a disk that keeps what
 //! was synced apart from what was not. `QUORATE_SEEDS=first..end` chooses the randomized runs.
 
+mod churn;
 mod client;
 mod journal;
 mod lock_recipe;

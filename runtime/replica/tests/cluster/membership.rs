@@ -4,20 +4,21 @@ use crate::server::address;
 use crate::words::{code, data, get, persistent, set};
 use crate::world::World;
 use quorate_faulty_disk::Crash;
+use quorate_machine::{Change, Transaction};
 use quorate_raft::{EntryKind, Index, Role};
 use quorate_types::limits::Limits;
 use quorate_types::{ErrorCode, Operation, Outcome, Reply, ServerId};
 
-fn add(id: u64) -> Operation {
+pub fn add(id: u64) -> Operation {
     let at = address(id);
     Operation::AddMember { server: ServerId(id), peer_address: at.peer, native_address: at.native }
 }
 
-fn promote(id: u64) -> Operation {
+pub fn promote(id: u64) -> Operation {
     Operation::PromoteMember { server: ServerId(id) }
 }
 
-fn remove(id: u64) -> Operation {
+pub fn remove(id: u64) -> Operation {
     Operation::RemoveMember { server: ServerId(id) }
 }
 
@@ -365,4 +366,77 @@ fn a_removed_server_that_comes_back_is_let_in_by_nobody() {
     assert_eq!(world.replica(leader).raft().term(), term);
     assert_eq!(world.leader(), Some(leader));
     assert_ne!(world.replica(removed).raft().role(), Role::Leader);
+}
+
+/// The last membership entry of a log is not known to be committed after a restart; but whoever was
+/// told that a server is removed has switched it off.
+#[test]
+fn a_removed_server_is_not_needed_after_a_restart() {
+    for (servers, down) in [(2, 0), (4, 1)] {
+        let (mut world, client) = cluster(8, servers, Limits::TESTED);
+        let leader = world.await_leader();
+        let gone = world.follower();
+        assert_eq!(world.ask(client, remove(gone)), Ok(Reply::Done));
+        world.dismissed.insert(gone);
+        let left: Vec<u64> = (1..=servers).filter(|id| *id != gone).collect();
+        world.await_level_of(&left);
+        for id in 1..=servers {
+            world.crash(id, Crash::LoseUnsynced);
+        }
+        let up: Vec<u64> = left.iter().copied().skip(down).collect();
+        assert!(up.len() > left.len() / 2, "a quorum of those that are left");
+        for id in up {
+            world.start(id);
+        }
+        let served = world.ask_until_settled(client, &set("/a", "after", None));
+        assert!(served.is_ok(), "{servers} servers, led by {leader}: {served:?}");
+    }
+}
+
+/// What is refused stays refused, whatever becomes possible before the refusal is applied.
+#[test]
+fn a_learner_that_comes_back_while_its_promotion_is_refused_stays_a_learner() {
+    let (mut world, client) = three(9);
+    let leader = world.await_leader();
+    let joined = world.start_joining(&[1, 2, 3]);
+    world.ask(client, add(joined)).unwrap();
+    world.await_level();
+    world.clients[client].only = Some(leader);
+    world.drop_client_connection(client, Some(0));
+    world.await_established(client);
+    let between = (leader, joined);
+    world.cut(between, true);
+    let asked = world.request(client, promote(joined));
+    world.run_until("the end is proposed", |world| {
+        let raft = world.replica(leader).raft();
+        let proposed = raft.entries(raft.committed().next()..=raft.last_index());
+        let transactions = proposed.filter_map(|entry| Transaction::decode(&entry.payload).ok());
+        let mut changes = transactions.flat_map(|transaction| transaction.changes);
+        changes.any(|change| matches!(change, Change::EndMembership { done: false, .. }))
+    });
+    // The end cannot commit yet, and the learner is in touch again.
+    world.partition(&[leader, joined]);
+    world.run_for(90);
+    assert_eq!(world.leader(), Some(leader));
+    world.heal();
+    let refused = world.answer(client, asked);
+    assert_refused(&refused, ErrorCode::MembershipRefused, "not connected");
+    world.run_for(1_000);
+    assert_eq!(learners(&world, leader), [joined]);
+    assert!(!world.replica(leader).raft().membership().is_joint());
+}
+
+#[test]
+fn a_learner_that_is_cut_off_sends_its_clients_elsewhere() {
+    let (mut world, client) = three(10);
+    let joined = world.start_joining(&[1, 2, 3]);
+    world.ask(client, add(joined)).unwrap();
+    let there = world.add_client(Some(joined), 5_000);
+    world.await_established(there);
+    world.partition(&[joined]);
+    world.clients[there].only = None;
+    world.run_until("the client has gone", |world| !world.clients[there].is_established());
+    world.clients[there].only = Some(1);
+    world.ask(there, set("/a", "elsewhere", None)).unwrap();
+    assert_eq!(world.clients[there].sessions_lost, 0);
 }

@@ -3,6 +3,7 @@
 //! `QUORATE_SEEDS=first..end` runs other seeds than those of every day. A failing seed is printed
 //! with the failure; one seed gives the same run again.
 
+use crate::churn::Churn;
 use crate::workload::{Knowledge, Worker, check_end, limits, prepare};
 use crate::world::{Delays, World};
 use quorate_faulty_disk::{Choices, Crash, POWER_LOSSES};
@@ -25,6 +26,9 @@ struct Totals {
     sessions_lost: u64,
     entries: u64,
     snapshots: u64,
+    added: u64,
+    promoted: u64,
+    removed: u64,
 }
 
 fn seeds() -> std::ops::Range<u64> {
@@ -55,6 +59,7 @@ struct Storm {
     /// When each stopped server starts again.
     down: Vec<(u64, u64)>,
     heal_at_ms: Option<u64>,
+    churn: Option<Churn>,
 }
 
 fn run(seed: u64, totals: &mut Totals) {
@@ -74,6 +79,7 @@ fn run(seed: u64, totals: &mut Totals) {
         let timeout_ms = 500 + choices.below(1_000);
         world.add_client(None, timeout_ms);
     }
+    let churn = choices.one_in(2).then(|| Churn::new(&mut world));
     prepare(&mut world, 0);
     let mut storm = Storm {
         workers: (0..clients).map(Worker::new).collect(),
@@ -81,6 +87,7 @@ fn run(seed: u64, totals: &mut Totals) {
         knowledge: Knowledge::default(),
         down: Vec::new(),
         heal_at_ms: None,
+        churn,
         world,
     };
     let until_ms = storm.world.now_ms + 4_000;
@@ -100,6 +107,9 @@ impl Storm {
     fn step(&mut self, eager: bool) {
         let ms = 1 + self.world.choices.below(8);
         self.world.run_for(ms);
+        if let Some(churn) = self.churn.as_mut().filter(|_| eager) {
+            churn.work(&mut self.world);
+        }
         for (worker, lost) in self.workers.iter_mut().zip(&mut self.lost) {
             let number = worker.number();
             let now_lost = self.world.clients[number].sessions_lost;
@@ -192,7 +202,9 @@ impl Storm {
         self.down = waiting;
         let due: Vec<(u64, u64)> = due;
         for (id, _) in due {
-            self.world.start(id);
+            if !self.world.dismissed.contains(&id) {
+                self.world.start(id);
+            }
         }
     }
 
@@ -208,16 +220,17 @@ impl Storm {
             assert!(self.world.now_ms < calm_ms + 20_000, "no rest: {}", self.unrest());
             self.step(false);
         }
+        if let Some(churn) = &mut self.churn {
+            churn.finish(&mut self.world);
+        }
         self.world.await_level();
-        let digests: Vec<u64> = self
-            .world
-            .servers
-            .keys()
-            .map(|id| self.world.replica(*id).machine().digest())
-            .collect();
+        let up = self.world.servers.keys().filter(|id| self.world.is_up(**id));
+        let digests: Vec<u64> = up.map(|id| self.world.replica(*id).machine().digest()).collect();
         assert!(digests.iter().all(|digest| *digest == digests[0]), "digests {digests:x?}");
-        check_end(&self.world, &self.knowledge, &self.workers, 1);
-        let alarms = &self.world.journal.alarms;
+        let leader = self.world.await_leader();
+        check_end(&self.world, &self.knowledge, &self.workers, leader);
+        let alarms = &mut self.world.journal.alarms;
+        alarms.retain(|(id, text)| !text.contains(&format!("server {id} was removed")));
         assert!(alarms.is_empty(), "{alarms:?}");
     }
 
@@ -228,7 +241,8 @@ impl Storm {
             self.world.servers.keys().filter(|id| {
                 self.world.is_up(**id) && self.world.replica(**id).is_serving_leader()
             });
-        idle && settled && leaders.count() == 1
+        let unchanging = self.churn.as_ref().is_none_or(|churn| churn.is_idle(&self.world));
+        idle && unchanging && settled && leaders.count() == 1
     }
 
     fn unrest(&self) -> String {
@@ -241,7 +255,27 @@ impl Storm {
             tree.filter(|(path, _)| path.as_str().starts_with("/locks/")).collect()
         });
         let workers: Vec<_> = self.workers.iter().map(Worker::lock).collect();
-        format!("leader {leader:?}, clients {waiting:?}, workers {workers:?}, locks {owned:?}")
+        let up = self.world.servers.keys().filter(|id| self.world.is_up(**id));
+        let servers: Vec<String> = up.map(|id| self.standing(*id)).collect();
+        let servers = servers.join("\n");
+        format!(
+            "servers\n{servers}\nleader {leader:?}, clients {waiting:?}, workers {workers:?}, locks {owned:?}"
+        )
+    }
+
+    fn standing(&self, id: u64) -> String {
+        let replica = self.world.replica(id);
+        let raft = replica.raft();
+        let peers: Vec<u64> = self.world.servers[&id].peers.keys().map(|peer| peer.0).collect();
+        format!(
+            "{id}: {:?} in term {}, committed {} of {}, {:?}, knows {peers:?}, under way {:?}",
+            raft.role(),
+            raft.term(),
+            raft.committed(),
+            raft.last_index(),
+            raft.membership(),
+            replica.machine().membership_change()
+        )
     }
 
     fn count(&self, totals: &mut Totals) {
@@ -253,5 +287,10 @@ impl Storm {
         totals.sessions_lost += self.lost.iter().map(|lost| u64::from(*lost)).sum::<u64>();
         totals.entries += self.world.journal.newest();
         totals.snapshots += self.world.snapshots_sent;
+        if let Some(churn) = &self.churn {
+            totals.added += churn.added;
+            totals.promoted += churn.promoted;
+            totals.removed += churn.removed;
+        }
     }
 }

@@ -77,6 +77,11 @@ impl Server {
         Server { join: true, ..Server::new(id, members) }
     }
 
+    /// Its configuration is corrected.
+    pub fn set_contacts(&mut self, contacts: &[u64]) {
+        self.members = contacts.to_vec();
+    }
+
     pub fn now(&self, now_ms: u64) -> Now {
         Now {
             monotonic_ms: now_ms + self.monotonic_offset_ms,

@@ -18,7 +18,7 @@ use quorate_types::request::ReadLevel;
 use quorate_types::{ComponentDigest, Operation, Outcome, Reply, ServerId, ZnodePath};
 use quorate_wire::native::{FrameBuffer, encode_client, encode_server};
 use quorate_wire::peer::{self, PeerFrame};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Something on its way.
@@ -90,6 +90,8 @@ pub struct World {
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
     next_generation: u64,
+    /// Servers that were removed: clients do not try them any more.
+    pub dismissed: BTreeSet<u64>,
     /// Snapshot files that servers read to send them.
     pub snapshots_sent: u64,
 }
@@ -122,6 +124,7 @@ impl World {
             connections: BTreeMap::new(),
             next_connection: 1,
             next_generation: 1,
+            dismissed: BTreeSet::new(),
             snapshots_sent: 0,
         };
         for id in 1..=servers {
@@ -574,8 +577,9 @@ impl World {
     }
 
     fn connect(&mut self, number: usize) {
-        let count = self.servers.len() as u64;
-        let drawn = 1 + self.choices.below(count);
+        let ids = self.servers.keys().filter(|id| !self.dismissed.contains(id));
+        let ids: Vec<u64> = ids.copied().collect();
+        let drawn = ids[self.choices.below(ids.len() as u64) as usize];
         let server = self.clients[number].only.unwrap_or(drawn);
         let connection = self.next_connection;
         self.next_connection += 1;
@@ -774,8 +778,14 @@ impl World {
 
     /// Every running server has applied everything that any has.
     pub fn await_level(&mut self) {
-        self.run_until("all servers are level", |world| {
-            let up = || world.servers.keys().filter(|id| world.is_up(**id));
+        let up = self.servers.keys().copied().filter(|id| self.is_up(*id)).collect::<Vec<_>>();
+        self.await_level_of(&up);
+    }
+
+    /// As [`World::await_level`], of these servers only.
+    pub fn await_level_of(&mut self, servers: &[u64]) {
+        self.run_until("the servers are level", |world| {
+            let up = || servers.iter();
             let newest = up().map(|id| world.replica(*id).raft().last_index().0).max();
             up().all(|id| Some(world.replica(*id).applied().0) == newest)
         });
