@@ -46,6 +46,13 @@ struct DiskBatch {
     purpose: DiskPurpose,
 }
 
+impl DiskQueue {
+    /// Whether files that are no longer needed are still on their way out.
+    pub(crate) fn is_tidying(&self) -> bool {
+        self.under_way.iter().any(|batch| matches!(batch.purpose, DiskPurpose::Upkeep))
+    }
+}
+
 impl<E: RecipeExecutor> Replica<E> {
     /// Takes all that consensus has to say. True: it said something.
     pub(crate) fn drive_consensus(&mut self) -> bool {

@@ -98,7 +98,9 @@ impl<E: RecipeExecutor> Replica<E> {
         let due =
             self.snapshots.applied_bytes >= u64::from(self.settings.limits.snapshot_log_bytes);
         let free = self.snapshots.saving.is_none() && self.snapshots.installing.is_none();
-        if !(due && free) {
+        // A file on its way out may have the name that this snapshot would get: it is written
+        // beside the queue in which that one is removed.
+        if !(due && free) || self.disk.is_tidying() {
             return;
         }
         let membership = self.raft.membership_at(self.applied);
