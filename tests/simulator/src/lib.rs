@@ -8,10 +8,12 @@
 #![allow(missing_docs, reason = "a tool of this workspace; its names speak")]
 
 pub mod check;
+pub mod churn;
 pub mod client;
 pub mod executor;
 pub mod fault;
 pub mod history;
+pub mod model;
 pub mod observation;
 pub mod plan;
 pub mod run;

@@ -134,7 +134,7 @@ impl Simulation {
     }
 
     fn go(&mut self) -> Option<Failure> {
-        let done = self.prepare().and_then(|()| self.work()).and_then(|()| self.come_to_rest());
+        let done = self.prepare().and_then(|()| self.work());
         done.err()
     }
 
@@ -242,19 +242,21 @@ impl Simulation {
             self.broken()?;
         }
         trouble.end(&mut self.world);
-        self.occurrences = trouble.occurrences;
+        self.occurrences = std::mem::take(&mut trouble.occurrences);
         self.world.show(&Observation::Healed);
-        self.broken()
+        self.broken()?;
+        self.come_to_rest(&mut trouble)
     }
 
-    fn come_to_rest(&mut self) -> Result<(), Failure> {
+    fn come_to_rest(&mut self, trouble: &mut Trouble) -> Result<(), Failure> {
         let until_ms = self.world.now_ms + self.patience_ms();
-        while !self.is_at_rest() {
+        while !(self.is_at_rest() && trouble.churn.is_at_rest()) {
             if self.world.now_ms >= until_ms {
                 return Err(self.stuck(self.unrest()));
             }
             self.world.run_for(20);
             self.broken()?;
+            trouble.tend_churn(&mut self.world);
             for worker in &mut self.workers {
                 worker.work(&mut self.world, false, 1);
             }

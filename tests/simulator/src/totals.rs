@@ -34,6 +34,11 @@ impl Totals {
         counts.overtaken += more.overtaken;
         counts.disk_batches += more.disk_batches;
         counts.disk_faults += more.disk_faults;
+        counts.disk_errors += more.disk_errors;
+        counts.damage_found += more.damage_found;
+        counts.damage_refused += more.damage_refused;
+        counts.damage_harmless += more.damage_harmless;
+        counts.damage_hidden += more.damage_hidden;
         counts.starts += more.starts;
         counts.snapshots_saved += more.snapshots_saved;
         counts.snapshots_sent += more.snapshots_sent;
@@ -124,6 +129,16 @@ impl fmt::Display for Totals {
             counts.snapshots_sent,
             counts.installs,
             counts.connections
+        )?;
+        writeln!(
+            f,
+            "{} processes ended by their disk; damaged disks: {} noticed and fetched again, {} \
+             refused, {} without consequence, {} beyond notice (undone)",
+            counts.disk_errors,
+            counts.damage_found,
+            counts.damage_refused,
+            counts.damage_harmless,
+            counts.damage_hidden
         )?;
         write!(f, "faults:")?;
         for (fault, times) in &sum.occurrences {

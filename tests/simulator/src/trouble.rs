@@ -4,6 +4,7 @@
 //! of disks is damaged at a time, and a damaged server must have caught up before the next is
 //! damaged: more than that no protocol survives. Everything else may happen at any moment.
 
+use crate::churn::Churn;
 use crate::fault::Fault;
 use crate::work::{LOCKS, path};
 use crate::world::{MessageFaults, World, ordered};
@@ -21,6 +22,7 @@ enum Mending {
     HealClients,
     Cut { from: u64, to: u64, cut: bool },
     EndOverload,
+    LosePower(u64),
 }
 
 /// Counts of occurrences, by fault.
@@ -34,6 +36,7 @@ pub struct Trouble {
     pub occurrences: Occurrences,
     /// How much more than usual clients ask for.
     pub haste: u64,
+    pub churn: Churn,
 }
 
 impl Trouble {
@@ -64,6 +67,7 @@ impl Trouble {
             order: 0,
             occurrences: BTreeMap::new(),
             haste: 1,
+            churn: Churn::default(),
         }
     }
 
@@ -72,12 +76,13 @@ impl Trouble {
     pub fn due_ms(&self) -> u64 {
         let next_ms = self.next_ms.values().copied().min().unwrap_or(u64::MAX);
         let mending_ms = self.mendings.first_key_value().map_or(u64::MAX, |((at_ms, _), _)| *at_ms);
-        next_ms.min(mending_ms)
+        next_ms.min(mending_ms).min(self.churn.due_ms())
     }
 
     /// Does what is due.
     pub fn act(&mut self, world: &mut World) {
         let now_ms = world.now_ms;
+        self.churn.tend(world, &mut self.choices);
         while let Some(entry) = self.mendings.first_entry() {
             if entry.key().0 > now_ms {
                 break;
@@ -104,7 +109,7 @@ impl Trouble {
         self.next_ms.clear();
         world.message_faults = MessageFaults::default();
         world.is_troubled = false;
-        for (_, mending) in std::mem::take(&mut self.mendings) {
+        while let Some((_, mending)) = self.mendings.pop_first() {
             self.mend(world, mending);
         }
         world.heal_links();
@@ -130,7 +135,7 @@ impl Trouble {
     fn mend(&mut self, world: &mut World, mending: Mending) {
         match mending {
             Mending::Start(id) => {
-                if !world.is_up(id) {
+                if world.servers.contains_key(&id) && !world.is_up(id) {
                     world.start(id);
                 }
             }
@@ -138,6 +143,7 @@ impl Trouble {
             Mending::HealClients => world.heal_clients(),
             Mending::Cut { from, to, cut } => world.cut(from, to, cut),
             Mending::EndOverload => self.haste = 1,
+            Mending::LosePower(id) => self.lose_power(world, id),
         }
     }
 
@@ -190,7 +196,8 @@ impl Trouble {
             Fault::Transfer => self.transfer(world),
             Fault::Upgrade => self.upgrade(world),
             Fault::Overload => self.overload(world),
-            Fault::Membership | Fault::Replacement => {}
+            Fault::Membership => self.churn.strike(world, &mut self.choices),
+            Fault::Replacement => self.replace(world),
             Fault::Loss | Fault::Duplicate | Fault::Reorder | Fault::Delay | Fault::RecipeFault => {
             }
         }
@@ -343,8 +350,7 @@ impl Trouble {
     fn fail_disk(&mut self, world: &mut World) {
         let id = self.server(world);
         if world.is_up(id) {
-            let failed_sync = self.choices.one_in(2);
-            world.plan_disk_error(id, failed_sync);
+            world.plan_disk_error(id);
             let back_ms = self.span_ms(world) + world.plan.timings.election_ms.1;
             self.later(world, back_ms, Mending::Start(id));
         }
@@ -356,13 +362,23 @@ impl Trouble {
         self.later(world, for_ms + 1, Mending::Start(id));
     }
 
+    fn lose_power(&mut self, world: &mut World, id: u64) {
+        if world.is_up(id) {
+            let kind = POWER_LOSSES[self.choices.below(POWER_LOSSES.len() as u64) as usize];
+            world.crash(id, kind);
+            let back_ms = self.span_ms(world);
+            self.later(world, back_ms, Mending::Start(id));
+        }
+    }
+
     /// Stops a server, damages its files, and lets it start later.
     fn rot(&mut self, world: &mut World) {
         let id = self.server(world);
         if !world.is_up(id) || !world.may_be_damaged(id) {
             return;
         }
-        world.shut_down_at_once(id);
+        let crash = self.crash_kind();
+        world.crash(id, crash);
         world.rot(id, &mut self.choices);
         let back_ms = self.span_ms(world);
         self.later(world, back_ms, Mending::Start(id));
@@ -371,7 +387,10 @@ impl Trouble {
     fn lie(&mut self, world: &mut World) {
         let id = self.server(world);
         if world.is_up(id) && world.may_be_damaged(id) {
-            world.plan_lie(id, &mut self.choices);
+            world.plan_lies(id, 1 + self.choices.below(6));
+            // Lies come out when the power fails.
+            let after_ms = self.span_ms(world);
+            self.later(world, after_ms, Mending::LosePower(id));
         }
     }
 
@@ -412,6 +431,18 @@ impl Trouble {
             fuel: None,
         };
         world.ask(client, operation, ReadLevel::Linearizable, None);
+    }
+
+    fn replace(&mut self, world: &mut World) {
+        let id = self.server(world);
+        if world.is_up(id) {
+            self.churn.replace(world, id);
+        }
+    }
+
+    /// What the operator began is brought to its end.
+    pub fn tend_churn(&mut self, world: &mut World) {
+        self.churn.tend(world, &mut self.choices);
     }
 
     fn overload(&mut self, world: &mut World) {

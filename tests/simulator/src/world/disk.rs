@@ -1,27 +1,61 @@
 //! Disks in the world: batches that take their time, snapshots written beside them, and faults.
+//!
+//! Invariant: a disk that lies or rots has a shadow, which holds what an honest one would. When the
+//! server starts again, the log is read from both: damage that nobody could notice, a spoilt newest
+//! frame that no later one vouches for, is more than any server survives, and is undone; all other
+//! damage is the server's to find.
 
 use super::World;
 use super::event::{Event, SnapshotSave};
-use quorate_faulty_disk::Crash;
+use quorate_faulty_disk::{Choices, Crash, DiskFault, FaultyDisk};
 use quorate_replica::Input;
-use quorate_storage::{DiskOperation, snapshot};
+use quorate_storage::{DiskOperation, Log, LogSettings, Recovered, snapshot};
 use std::sync::Arc;
 
 /// What a disk will do wrong next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlannedFault {
-    /// A write or sync fails; the process ends.
+    /// The next operation fails; the process ends.
     Error,
-    /// A sync fails and what it should have written is gone; the process ends.
-    FailedSync,
+    /// So many operations from here on go wrong without a word.
+    Lies(u64),
 }
 
 impl super::Server {
-    /// Performs everything that was asked for.
+    /// Performs everything that was asked for, until something fails.
     pub(super) fn finish_batches(&mut self) {
-        for (_, operations) in self.batches.drain(..) {
-            operations.iter().for_each(|operation| self.disk.perform(operation));
+        let operations: Vec<DiskOperation> =
+            self.batches.drain(..).flat_map(|(_, operations)| operations).collect();
+        self.perform_while_possible(&operations);
+    }
+
+    pub(super) fn perform_while_possible(&mut self, operations: &[DiskOperation]) {
+        for operation in operations {
+            if self.perform_one(operation, None).is_err() {
+                return;
+            }
         }
+    }
+
+    fn perform_one(
+        &mut self,
+        operation: &DiskOperation,
+        fault: Option<DiskFault>,
+    ) -> Result<(), quorate_faulty_disk::DiskError> {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.perform(operation);
+        }
+        self.disk.try_perform(operation, fault)
+    }
+
+    /// From here on the shadow holds what an honest disk would.
+    fn cast_shadow(&mut self) {
+        if self.shadow.is_none() {
+            let mut shadow = self.disk.clone();
+            shadow.set_capacity(None);
+            self.shadow = Some(shadow);
+        }
+        self.damaged = true;
     }
 }
 
@@ -67,10 +101,31 @@ impl World {
 
     /// Whether the process survived it.
     fn perform_operations(&mut self, id: u64, operations: &[DiskOperation]) -> bool {
+        self.make_room(id);
         for operation in operations {
-            self.server_mut(id).disk.perform(operation);
+            let World { servers, choices, counts, .. } = self;
+            let server = servers.get_mut(&id).expect("the server is one of the cluster");
+            let fault = next_fault(server, operation, choices);
+            counts.disk_faults += u64::from(fault.is_some());
+            if server.perform_one(operation, fault).is_err() {
+                self.counts.disk_errors += 1;
+                // Nothing is performed behind what failed.
+                self.server_mut(id).batches.clear();
+                self.crash(id, Crash::Kill);
+                return false;
+            }
         }
         true
+    }
+
+    /// Somebody has made room on a disk that was full, if the time for that has come.
+    pub(super) fn make_room(&mut self, id: u64) {
+        let now_ms = self.now_ms;
+        let server = self.server_mut(id);
+        if server.full_until_ms > 0 && server.full_until_ms <= now_ms {
+            server.full_until_ms = 0;
+            server.disk.set_capacity(None);
+        }
     }
 
     pub(super) fn on_save_snapshot(&mut self, id: u64, run: u64, save: SnapshotSave) {
@@ -113,15 +168,18 @@ impl World {
         server.slow_disk_until_ms = until_ms;
     }
 
-    /// The next write or sync fails.
-    pub fn plan_disk_error(&mut self, id: u64, failed_sync: bool) {
-        let fault = if failed_sync { PlannedFault::FailedSync } else { PlannedFault::Error };
-        self.server_mut(id).disk_fault = Some(fault);
+    /// The next operation fails.
+    pub fn plan_disk_error(&mut self, id: u64) {
+        self.server_mut(id).disk_fault = Some(PlannedFault::Error);
     }
 
     /// The disk has no room for a while.
     pub fn fill_disk(&mut self, id: u64, for_ms: u64) {
-        self.server_mut(id).full_until_ms = self.now_ms + for_ms;
+        let until_ms = self.now_ms + for_ms;
+        let server = self.server_mut(id);
+        server.full_until_ms = until_ms;
+        let used_bytes = server.disk.used_bytes();
+        server.disk.set_capacity(Some(used_bytes));
     }
 
     /// The disk works again as it should.
@@ -130,29 +188,110 @@ impl World {
         server.disk_fault = None;
         server.slow_disk_until_ms = 0;
         server.full_until_ms = 0;
+        server.disk.set_capacity(None);
     }
 
-    /// Whether damage to this server leaves a quorum of whole disks.
+    /// Whether every other disk is whole, and every server that was damaged has caught up: what is
+    /// acknowledged then lies on a quorum even if this disk loses it.
     #[must_use]
-    pub fn may_be_damaged(&self, _id: u64) -> bool {
-        false
-    }
-
-    /// Ends a process in order, but without waiting for anything.
-    pub fn shut_down_at_once(&mut self, id: u64) {
-        self.crash(id, Crash::Kill);
+    pub fn may_be_damaged(&mut self, id: u64) -> bool {
+        let newest = self.history.newest();
+        for server in self.servers.values_mut() {
+            let whole = server.batches.is_empty()
+                && server.replica.as_ref().is_some_and(|replica| {
+                    !replica.raft().is_refetching() && replica.raft().durable_index().0 >= newest.0
+                });
+            if server.damaged && server.shadow.is_none() && whole {
+                server.damaged = false;
+            }
+        }
+        self.lost_disks == 0
+            && self.servers.values().all(|server| !server.damaged || server.id == id)
+            && self.servers[&id].shadow.is_none()
     }
 
     /// Damages a stopped server's files.
-    pub fn rot(&mut self, _id: u64, _choices: &mut quorate_faulty_disk::Choices) {}
-
-    /// The next write goes wrong without a word.
-    pub fn plan_lie(&mut self, _id: u64, _choices: &mut quorate_faulty_disk::Choices) {}
-
-    /// The process ends because its disk failed it.
-    #[allow(dead_code, reason = "called by the disk's faults")]
-    fn end_by_disk(&mut self, id: u64) {
+    pub fn rot(&mut self, id: u64, choices: &mut Choices) {
+        let server = self.server_mut(id);
+        server.cast_shadow();
+        let names: Vec<String> = server.disk.files().into_keys().collect();
+        let Some(file) = names.get(choices.below(names.len().max(1) as u64) as usize) else {
+            return;
+        };
+        match choices.below(8) {
+            0 => server.disk.lose_file(file),
+            1 => server.disk.truncate_file(file, choices.below(5_000)),
+            _ => drop(server.disk.rot(choices)),
+        }
         self.counts.disk_faults += 1;
-        self.crash(id, Crash::Kill);
+    }
+
+    /// The next operations go wrong without a word.
+    pub fn plan_lies(&mut self, id: u64, count: u64) {
+        let server = self.server_mut(id);
+        server.cast_shadow();
+        server.disk_fault = Some(PlannedFault::Lies(count));
+    }
+
+    /// What a server with a damaged disk will find; damage beyond what can be noticed is undone, and
+    /// so is what makes a start impossible: somebody restores the disk.
+    pub(super) fn judge_damage(&mut self, id: u64) {
+        let segment_bytes = self.plan.limits.log_segment_bytes;
+        let server = self.servers.get_mut(&id).expect("the server is one of the cluster");
+        let Some(shadow) = server.shadow.take() else { return };
+        let settings = LogSettings { segment_bytes };
+        let honest = Log::recover(settings, &shadow.files());
+        let found = Log::recover(settings, &server.disk.files());
+        let counts = &mut self.counts;
+        match (honest, found) {
+            // The log was not yet made, or the damage leaves nothing to start from.
+            (Err(_), _) => restore(server, shadow),
+            (Ok(_), Err(_)) => {
+                counts.damage_refused += 1;
+                restore(server, shadow);
+            }
+            (Ok(honest), Ok(found)) if found.refetching && !honest.refetching => {
+                counts.damage_found += 1;
+            }
+            (Ok(honest), Ok(found)) if is_less(&found, &honest) => {
+                counts.damage_hidden += 1;
+                restore(server, shadow);
+            }
+            (Ok(_), Ok(_)) => counts.damage_harmless += 1,
+        }
+    }
+}
+
+fn restore(server: &mut super::Server, shadow: FaultyDisk) {
+    server.disk = shadow;
+    server.damaged = false;
+}
+
+/// Whether something durable is missing and nobody was told.
+fn is_less(found: &Recovered, honest: &Recovered) -> bool {
+    let last = |read: &Recovered| {
+        read.entries.last().map_or((read.snapshot.index, read.snapshot.term), |last| {
+            (last.index, last.term)
+        })
+    };
+    last(found) != last(honest)
+        || found.snapshot.index != honest.snapshot.index
+        || found.hard_state != honest.hard_state
+}
+
+fn next_fault(
+    server: &mut super::Server,
+    operation: &DiskOperation,
+    choices: &mut Choices,
+) -> Option<DiskFault> {
+    match server.disk_fault? {
+        PlannedFault::Error => {
+            server.disk_fault = None;
+            Some(DiskFault::draw_honest(operation, choices))
+        }
+        PlannedFault::Lies(count) => {
+            server.disk_fault = (count > 1).then_some(PlannedFault::Lies(count - 1));
+            DiskFault::draw_lie(&server.disk, operation, choices)
+        }
     }
 }

@@ -106,8 +106,9 @@ impl World {
         let (a, b) = between;
         let generation = self.next_generation;
         let fit = [a, b].iter().all(|id| self.is_up(*id) && !self.servers[id].paused);
+        let peers = self.are_peers(between);
         let link = self.link(between);
-        if link.up || link.cut != [false; 2] {
+        if link.up || link.cut != [false; 2] || !peers {
             return;
         }
         if !fit {

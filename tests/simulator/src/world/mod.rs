@@ -15,6 +15,7 @@ pub mod tree;
 
 pub use clients::ClientStanding;
 pub use server::{Clock, Server};
+pub use servers::address;
 
 use crate::check::Checks;
 use crate::client::SimulatedClient;
@@ -49,6 +50,14 @@ pub struct Counts {
     pub overtaken: u64,
     pub disk_batches: u64,
     pub disk_faults: u64,
+    /// Processes that ended because their disk failed them.
+    pub disk_errors: u64,
+    /// Damaged disks by what came of it: noticed and fetched again, refused as a whole, without
+    /// consequence, and beyond notice (undone).
+    pub damage_found: u64,
+    pub damage_refused: u64,
+    pub damage_harmless: u64,
+    pub damage_hidden: u64,
     pub starts: u64,
     pub snapshots_saved: u64,
     pub snapshots_sent: u64,
@@ -73,6 +82,8 @@ pub struct World {
     pub alarms: Vec<(u64, String)>,
     /// Faults that strike single messages do so only while this holds.
     pub is_troubled: bool,
+    /// Disks that are gone and whose servers are not replaced yet.
+    pub lost_disks: u64,
     /// Chance in a thousand, by kind, for consensus messages.
     pub message_faults: MessageFaults,
     events: BTreeMap<(u64, u64), Event>,
@@ -83,6 +94,7 @@ pub struct World {
     client_cuts: std::collections::BTreeSet<(usize, u64)>,
     next_connection: u64,
     next_generation: u64,
+    next_server: u64,
 }
 
 /// Chances in a thousand.
@@ -100,6 +112,7 @@ impl World {
         let servers = 1..=plan.servers;
         let mut world = World {
             choices: Choices(plan.seed),
+            next_server: plan.servers + 1,
             servers: servers.map(|id| (id, Server::new(id, plan.sector_bytes))).collect(),
             plan,
             recipes,
@@ -112,6 +125,7 @@ impl World {
             sum: Sum::default(),
             alarms: Vec::new(),
             is_troubled: true,
+            lost_disks: 0,
             message_faults: MessageFaults::default(),
             events: BTreeMap::new(),
             order: 0,

@@ -7,8 +7,9 @@ use crate::executor::{Recipes, SimulatedExecutor};
 use crate::observation::SimulatedReplica;
 use quorate_faulty_disk::{Choices, Crash, FaultyDisk};
 use quorate_recipe_host::Catalogue;
-use quorate_replica::{Input, Now, Replica, Settings, StartError};
+use quorate_replica::{Input, MemberAddress, Now, Replica, Settings, StartError};
 use quorate_storage::DiskOperation;
+use quorate_types::ServerId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -68,6 +69,14 @@ pub struct Server {
     pub slow_disk_until_ms: u64,
     pub slow_disk_ms: u64,
     pub full_until_ms: u64,
+    /// What an honest disk would hold, while this one lies or has rotted.
+    pub shadow: Option<FaultyDisk>,
+    /// Damaged, and not yet known to have caught up since.
+    pub damaged: bool,
+    /// Whom a server that joins may be contacted by; `None`: a member from the beginning.
+    pub contacts: Option<Vec<u64>>,
+    /// Whom it dials and accepts.
+    pub peers: BTreeMap<ServerId, MemberAddress>,
     /// The newest entry that was seen applied.
     pub applied: u64,
     pub(super) batches: VecDeque<(u64, Vec<DiskOperation>)>,
@@ -96,6 +105,10 @@ impl Server {
             slow_disk_until_ms: 0,
             slow_disk_ms: 0,
             full_until_ms: 0,
+            shadow: None,
+            damaged: false,
+            contacts: None,
+            peers: BTreeMap::new(),
             applied: 0,
             batches: VecDeque::new(),
             inbox: VecDeque::new(),
@@ -150,15 +163,18 @@ impl Server {
         self.wake_at_ms = None;
         self.paused = false;
         self.disk_fault = None;
+        self.peers.clear();
         self.inbox.clear();
         self.gathered.clear();
         self.generations.clear();
         let under_way: Vec<DiskOperation> =
             self.batches.drain(..).flat_map(|(_, operations)| operations).collect();
         let performed = choices.below(under_way.len() as u64 + 1) as usize;
-        for operation in &under_way[..performed] {
-            self.disk.perform(operation);
-        }
+        self.perform_while_possible(&under_way[..performed]);
         self.disk.crash(crash, choices);
+        if let Some(shadow) = &mut self.shadow {
+            let honest = if crash == Crash::Kill { crash } else { Crash::LoseUnsynced };
+            shadow.crash(honest, choices);
+        }
     }
 }

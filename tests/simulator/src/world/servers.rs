@@ -12,6 +12,7 @@ use quorate_replica::{Action, Input, MemberAddress, Replica, Settings, Verify};
 use quorate_storage::ServerIdentity;
 use quorate_types::{ComponentDigest, Incarnation, ServerId, Zxid};
 use quorate_wire::native::encode_server;
+use std::collections::BTreeMap;
 
 const CLUSTER: u64 = 77;
 
@@ -37,19 +38,21 @@ impl World {
     }
 
     fn settings(&mut self, id: u64) -> Settings {
-        let address = |id: u64| MemberAddress { peer: format!("p{id}"), native: format!("n{id}") };
+        let contacts = self.servers[&id].contacts.clone();
+        let join = contacts.is_some();
+        let members = contacts.unwrap_or_else(|| (1..=self.plan.servers).collect());
         Settings {
             identity: ServerIdentity {
                 cluster: CLUSTER,
                 server: ServerId(id),
                 incarnation: Incarnation(self.servers[&id].incarnation),
             },
-            members: (1..=self.plan.servers).map(|id| (ServerId(id), address(id))).collect(),
+            members: members.into_iter().map(|id| (ServerId(id), address(id))).collect(),
             seed: self.choices.next(),
             election_timeout_ms_min: self.plan.timings.election_ms.0,
             election_timeout_ms_max: self.plan.timings.election_ms.1,
             heartbeat_interval_ms: self.plan.timings.heartbeat_ms,
-            join: false,
+            join,
             verify: Verify::All,
             limits: self.plan.limits,
         }
@@ -58,6 +61,8 @@ impl World {
     /// Starts a server from what its disk holds.
     pub fn start(&mut self, id: u64) {
         self.counts.starts += 1;
+        self.make_room(id);
+        self.judge_damage(id);
         let settings = self.settings(id);
         let (now_ms, servers) = (self.now_ms, &mut self.servers);
         let server = servers.get_mut(&id).expect("the server is one of the cluster");
@@ -72,6 +77,45 @@ impl World {
         for other in others {
             self.after(5, Event::Dial { between: ordered(id, other) });
         }
+    }
+
+    /// Starts a server that is not a member yet and waits to be made one; its id.
+    pub fn start_joining(&mut self) -> u64 {
+        let id = self.next_server;
+        self.next_server += 1;
+        let mut server = super::Server::new(id, self.plan.sector_bytes);
+        server.contacts = Some(self.servers.keys().copied().collect());
+        server.incarnation = id * 1_000;
+        self.servers.insert(id, server);
+        self.start(id);
+        id
+    }
+
+    /// A server that is no member any more, or whose disk is lost, is taken away for good.
+    pub fn take_away(&mut self, id: u64) {
+        self.crash(id, Crash::Kill);
+        self.servers.remove(&id);
+    }
+
+    /// The shell dials and accepts members and nobody else.
+    fn on_peers_changed(&mut self, id: u64, members: BTreeMap<ServerId, MemberAddress>) {
+        self.server_mut(id).peers = members;
+        let others: Vec<u64> = self.servers.keys().copied().filter(|other| *other != id).collect();
+        for other in others {
+            let between = ordered(id, other);
+            if self.are_peers(between) {
+                self.after(5, Event::Dial { between });
+            } else {
+                self.break_link(between);
+            }
+        }
+    }
+
+    pub(super) fn are_peers(&self, (a, b): (u64, u64)) -> bool {
+        let knows = |who: u64, whom: u64| {
+            self.servers.get(&who).is_some_and(|server| server.peers.contains_key(&ServerId(whom)))
+        };
+        knows(a, b) && knows(b, a)
     }
 
     /// Shows the checkers something about a running replica.
@@ -303,7 +347,7 @@ impl World {
             }
             Action::RemoveComponent { digest } => self.servers[&id].catalogue.remove(&digest),
             Action::Alarm { text } => self.alarms.push((id, text)),
-            Action::PeersChanged { .. } => {}
+            Action::PeersChanged { members } => self.on_peers_changed(id, members),
             Action::ShutdownComplete => self.end_in_order(id),
         }
     }
@@ -334,6 +378,12 @@ impl World {
         let term = |server: &&super::Server| self.replica(server.id).raft().term();
         serving.max_by_key(term).map(|server| server.id)
     }
+}
+
+/// Where a server says that it is reached.
+#[must_use]
+pub fn address(id: u64) -> MemberAddress {
+    MemberAddress { peer: format!("p{id}:1"), native: format!("n{id}:1") }
 }
 
 fn fingerprint(entry: &Entry) -> u64 {
