@@ -9,7 +9,7 @@ use crate::membership::{add, promote, remove};
 use crate::world::World;
 use quorate_faulty_disk::Crash;
 use quorate_raft::Membership;
-use quorate_types::{ErrorCode, Operation, Reply};
+use quorate_types::{ErrorCode, Operation, Reply, ServerId};
 use std::collections::BTreeSet;
 
 /// Servers that ever were, at most.
@@ -93,9 +93,13 @@ impl Churn {
 
     /// Only members are left, all of them able to be contacted.
     pub fn finish(&mut self, world: &mut World) {
+        // Whoever asked for it may have lost the session; it comes to its end all the same.
+        world.run_until("no change is under way", |world| {
+            let leader = world.leader().map(|id| world.replica(id));
+            leader.is_some_and(|leader| leader.machine().membership_change().is_none())
+        });
         let leader = world.await_leader();
         let replica = world.replica(leader);
-        assert_eq!(replica.machine().membership_change(), None);
         assert!(!replica.raft().membership().is_joint());
         let members: Vec<u64> =
             replica.raft().membership().members().iter().map(|id| id.0).collect();
@@ -103,8 +107,8 @@ impl Churn {
         for id in all {
             if !members.contains(&id) && world.is_up(id) {
                 world.crash(id, Crash::Kill);
-            } else if world.is_up(id) && world.replica(id).applied().0 == 0 {
-                // Those that it was to be contacted by have left: the operator says who is there.
+            } else if world.is_up(id) && !world.servers[&id].peers.contains_key(&ServerId(leader)) {
+                // All that it knew of have left meanwhile: the operator says who is there.
                 world.crash(id, Crash::Kill);
                 world.servers.get_mut(&id).unwrap().set_contacts(&members);
                 world.start(id);
