@@ -3,7 +3,12 @@
 //! Comes in: observations, in order. Goes out: the first broken promise. To add a checker, write its
 //! file and give it a row in [`Checks::all`].
 
+mod at_most_once;
+mod durability;
+mod linearizability;
 mod raft_properties;
+mod same_tree;
+mod sequential_names;
 
 use crate::history::History;
 use crate::observation::{Checker, Observation, Rest};
@@ -19,7 +24,16 @@ impl Checks {
     /// Every checker there is.
     #[must_use]
     pub fn all() -> Checks {
-        Checks { checkers: vec![Box::<raft_properties::RaftProperties>::default()] }
+        Checks {
+            checkers: vec![
+                Box::<raft_properties::RaftProperties>::default(),
+                Box::<at_most_once::AtMostOnce>::default(),
+                Box::<linearizability::Linearizability>::default(),
+                Box::<sequential_names::SequentialNames>::default(),
+                Box::<same_tree::SameTree>::default(),
+                Box::<durability::Durability>::default(),
+            ],
+        }
     }
 
     /// Shows every checker what happened; the first complaint.

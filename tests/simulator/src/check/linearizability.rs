@@ -1,0 +1,272 @@
+//! Writes, compares and linearizable reads take effect one by one, each between its asking and its
+//! answer, and show what the rules of the tree say; local reads show one state of the past exactly.
+//!
+//! Source: etcd's `tests/robustness` (validation by replay of the persisted log) and
+//! `runtime/docs/native-protocol.md`. The log is the witness: every answer carries a zxid, so the
+//! order need not be searched for. Comes in: entries, askings, answers. Judged: each transaction
+//! against the model at its zxid; each done write by its transaction, which lies after everything
+//! acknowledged to anybody before the write was asked for; each refusal by a state that lies there
+//! too; each read by the state at the very zxid that it shows. An operation whose end nobody knows
+//! may be done once, or never.
+
+use crate::history::{AskedOperation, CommittedEntry, Ending, History, OperationId};
+use crate::model::{Model, When, is_tree_read, is_tree_write, same_outcome};
+use crate::observation::{Checker, Observation};
+use quorate_machine::{Change, Origin, Transaction};
+use quorate_types::limits::Limits;
+use quorate_types::request::{MultiOperation, ReadLevel};
+use quorate_types::{ErrorCode, Operation, Outcome, Reply, SessionId, TicketId, Zxid};
+use std::collections::{BTreeMap, BTreeSet};
+
+type RequestId = (SessionId, u64);
+
+#[derive(Default)]
+pub struct Linearizability {
+    model: Model,
+    /// The newest state that anybody was told of by a write or a linearizable read.
+    acknowledged: Zxid,
+    /// What was acknowledged when each operation was asked for.
+    floors: Vec<Zxid>,
+    /// The transaction of each request that was done.
+    done: BTreeMap<RequestId, Zxid>,
+    /// What each such request is answered, once that is decided.
+    answers: BTreeMap<RequestId, Outcome>,
+    tickets: BTreeMap<TicketId, RequestId>,
+    /// Their callers were told that they were not done.
+    refused: BTreeSet<RequestId>,
+    judged: u64,
+}
+
+impl Linearizability {
+    fn on_committed(&mut self, history: &History, entry: &CommittedEntry) -> Result<(), String> {
+        self.model.follow(history, entry)?;
+        let Some(transaction) = &entry.transaction else { return Ok(()) };
+        self.judged += 1;
+        self.note_answers(transaction);
+        let Origin::Session { session, sequence, .. } = &transaction.origin else { return Ok(()) };
+        let (zxid, request) = (entry.zxid, (*session, *sequence));
+        self.done.entry(request).or_insert(zxid);
+        let floor = history.origin(transaction).map_or(Zxid(0), |id| self.floor(id));
+        if zxid <= floor {
+            return Err(format!(
+                "number {sequence} of session {session} is done at {zxid}, and {floor} was \
+                 acknowledged before it was asked for"
+            ));
+        }
+        if self.refused.contains(&request) {
+            return Err(format!(
+                "number {sequence} of session {session} was refused, and is done at {zxid}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn note_answers(&mut self, transaction: &Transaction) {
+        if let (Origin::Session { session, sequence, .. }, Some(reply)) =
+            (&transaction.origin, &transaction.reply)
+            && !matches!(reply, Ok(Reply::Parked(_)))
+        {
+            self.answers.insert((*session, *sequence), reply.clone());
+        }
+        for change in &transaction.changes {
+            match change {
+                Change::Park { ticket, session, sequence, .. } => {
+                    self.tickets.insert(*ticket, (*session, *sequence));
+                }
+                Change::Complete { ticket, outcome } => {
+                    if let Some(request) = self.tickets.remove(ticket) {
+                        self.answers.insert(request, outcome.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn floor(&self, id: OperationId) -> Zxid {
+        self.floors.get(id.0).copied().unwrap_or_default()
+    }
+
+    fn on_ended(&mut self, history: &History, id: OperationId) -> Result<(), String> {
+        let asked = history.operation(id);
+        let Some(ending) = &asked.ended else { return Ok(()) };
+        let Some(outcome) = ending.outcome() else { return Ok(()) };
+        self.judged += 1;
+        self.judge(history, id, asked, ending, &outcome).map_err(|complaint| {
+            let name = match asked.request {
+                Some((session, sequence)) => format!("number {sequence} of session {session}"),
+                None => "a request without a number".into(),
+            };
+            let operation = &asked.operation;
+            format!("{name}, {operation:?}, was answered {outcome:?}: {complaint}")
+        })
+    }
+
+    fn judge(
+        &mut self,
+        history: &History,
+        id: OperationId,
+        asked: &AskedOperation,
+        ending: &Ending,
+        outcome: &Outcome,
+    ) -> Result<(), String> {
+        let zxid = ending.zxid.ok_or("the answer shows no state")?;
+        if zxid > history.newest() {
+            return Err(format!("it shows {zxid}, which nobody has applied"));
+        }
+        let request = asked.request.ok_or("it was never sent")?;
+        let operation = &asked.operation;
+        let floor = self.floor(id);
+        if is_tree_read(operation) {
+            self.judge_read(asked, zxid, outcome)?;
+        } else if operation.is_write() {
+            self.judge_write((floor, zxid), operation, request, outcome)?;
+        }
+        let limited = matches!(outcome, Err(refusal) if refusal.code == ErrorCode::QuotaExceeded);
+        if !is_linearizable(asked) || limited {
+            return Ok(());
+        }
+        if zxid < floor && !self.done.contains_key(&request) {
+            return Err(format!(
+                "it shows {zxid}, and {floor} was acknowledged before it was asked for"
+            ));
+        }
+        self.acknowledged = self.acknowledged.max(zxid);
+        Ok(())
+    }
+
+    fn judge_read(
+        &self,
+        asked: &AskedOperation,
+        zxid: Zxid,
+        outcome: &Outcome,
+    ) -> Result<(), String> {
+        // A server's limit of names in one list is one of these two.
+        let expected = [Limits::PRODUCTION, Limits::TESTED]
+            .map(|limits| self.model.read(&asked.operation, zxid, limits.children_reply_max));
+        let agrees = expected.iter().flatten().any(|expected| same_outcome(outcome, expected));
+        if agrees {
+            return Ok(());
+        }
+        let [expected, _] = expected;
+        Err(format!("at {zxid} there is {expected:?}"))
+    }
+
+    fn judge_write(
+        &mut self,
+        (floor, zxid): (Zxid, Zxid),
+        operation: &Operation,
+        request: RequestId,
+        outcome: &Outcome,
+    ) -> Result<(), String> {
+        let done = self.done.get(&request).copied();
+        if done.is_some_and(|done| done > zxid) {
+            return Err(format!("it shows {zxid} and is done at {done:?}"));
+        }
+        if done.is_some() {
+            let decided = self.answers.get(&request);
+            return match decided == Some(outcome) {
+                true => Ok(()),
+                false => Err(format!("it is done at {done:?}, with the answer {decided:?}")),
+            };
+        }
+        if outcome.is_err() {
+            self.refused.insert(request);
+        }
+        if !is_tree_write(operation) {
+            return Ok(());
+        }
+        match outcome {
+            Ok(_) => Err("no transaction has done it".into()),
+            Err(refusal) if refusal.code == ErrorCode::QuotaExceeded => {
+                if may_pass_a_limit(operation) { Ok(()) } else { Err("it passes no limit".into()) }
+            }
+            Err(_) => self.judge_refusal((floor, zxid), operation, request.0, outcome),
+        }
+    }
+
+    /// A refusal shows a state no newer than its zxid: the server told it only when it had applied
+    /// the state that the leader refused by.
+    fn judge_refusal(
+        &self,
+        (floor, zxid): (Zxid, Zxid),
+        operation: &Operation,
+        session: SessionId,
+        outcome: &Outcome,
+    ) -> Result<(), String> {
+        if zxid < floor {
+            // The caller says so.
+            return Ok(());
+        }
+        let expected = |at: u64| {
+            let when = When { zxid: Zxid(at + 1), time_ms: 0 };
+            let execution = self.model.execute(operation, session, Zxid(at), when);
+            execution.map(|execution| execution.outcome)
+        };
+        let explains =
+            |at: u64| expected(at).is_none_or(|expected| same_outcome(outcome, &expected));
+        if (floor.0..=zxid.0).rev().any(explains) {
+            return Ok(());
+        }
+        let expected = expected(zxid.0);
+        Err(format!(
+            "no state from {floor}, acknowledged before it was asked for, to {zxid} explains it; in \
+             the last it is answered {expected:?}"
+        ))
+    }
+}
+
+/// Whether the answer must show everything acknowledged before. Watches are left at a server as it
+/// is; a status is what one server sees; leadership is no state.
+fn is_linearizable(asked: &AskedOperation) -> bool {
+    match &asked.operation {
+        Operation::AddWatch { .. }
+        | Operation::ResumeWatches { .. }
+        | Operation::RemoveWatches { .. }
+        | Operation::Status
+        | Operation::TransferLeader { .. } => false,
+        Operation::Call { .. } => asked.level == ReadLevel::Linearizable,
+        other => other.is_write() || asked.level == ReadLevel::Linearizable,
+    }
+}
+
+/// Whether a server with the smallest limits may refuse it for its size.
+fn may_pass_a_limit(operation: &Operation) -> bool {
+    let data_max = Limits::TESTED.znode_data_bytes_max as usize;
+    match operation {
+        Operation::Create { data, .. } | Operation::SetData { data, .. } => data.len() > data_max,
+        Operation::Multi { operations } => {
+            let too_long = |one: &MultiOperation| match one {
+                MultiOperation::Create { data, .. } | MultiOperation::SetData { data, .. } => {
+                    data.len() > data_max
+                }
+                MultiOperation::Delete { .. } | MultiOperation::Check { .. } => false,
+            };
+            operations.len() > Limits::TESTED.multi_operations_max as usize
+                || operations.iter().any(too_long)
+        }
+        _ => false,
+    }
+}
+
+impl Checker for Linearizability {
+    fn name(&self) -> &'static str {
+        "linearizability"
+    }
+
+    fn observe(&mut self, history: &History, what: &Observation<'_>) -> Result<(), String> {
+        match what {
+            Observation::Committed { entry } => self.on_committed(history, entry),
+            Observation::Asked { id } => {
+                self.floors.resize(id.0 + 1, self.acknowledged);
+                Ok(())
+            }
+            Observation::Ended { id } => self.on_ended(history, *id),
+            _ => Ok(()),
+        }
+    }
+
+    fn judged(&self) -> u64 {
+        self.judged
+    }
+}
