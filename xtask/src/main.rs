@@ -59,6 +59,15 @@ enum XtaskCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Plant bugs one after another; the simulator must find each. Example: cargo xtask mutants
+    Mutants {
+        /// One of tests/planted-bugs/README.md, or all of them.
+        #[arg(default_value = "all")]
+        bug: String,
+        /// Seeds tried at most for each.
+        #[arg(long, default_value_t = 300)]
+        seeds: u64,
+    },
     /// A tour of a running cluster. Example: cargo xtask demo
     Demo,
 }
@@ -79,6 +88,10 @@ fn main() -> ExitCode {
             &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
         ),
         XtaskCommand::Simulate { arguments } => match simulate::run(&arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        XtaskCommand::Mutants { bug, seeds } => match simulate::mutants(&bug, seeds) {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

@@ -18,9 +18,22 @@ pub(crate) fn components() -> anyhow::Result<()> {
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     components()?;
+    simulator(&[], arguments)
+}
+
+/// Lets the simulator find planted bugs.
+pub(crate) fn mutants(bug: &str, seeds: u64) -> anyhow::Result<ExitCode> {
+    components()?;
+    let arguments = [String::from("--bug"), bug.into(), "--seeds".into(), seeds.to_string()];
+    simulator(&["--features", "planted-bugs"], &arguments)
+}
+
+fn simulator(build: &[&str], arguments: &[String]) -> anyhow::Result<ExitCode> {
     let status = Command::new(env!("CARGO"))
         .current_dir(workspace_folder())
-        .args(["run", "--quiet", "--package", "quorate-simulator", "--"])
+        .args(["run", "--quiet", "--package", "quorate-simulator"])
+        .args(build)
+        .arg("--")
         .arg("--recipes")
         .arg(workspace_folder().join("target/recipes"))
         .args(arguments)

@@ -13,6 +13,8 @@ pub mod client;
 pub mod executor;
 pub mod fault;
 pub mod history;
+#[cfg(feature = "planted-bugs")]
+pub mod mutants;
 pub mod model;
 pub mod observation;
 pub mod plan;

@@ -67,6 +67,11 @@ struct CommandLine {
     /// Print the totals as JSON.
     #[arg(long)]
     json: bool,
+    /// Plant this bug, or `all` one after another, and say how many seeds it takes to be found;
+    /// `--seeds` is the most that are tried.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long)]
+    bug: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -115,12 +120,37 @@ fn simulate(line: &CommandLine) -> anyhow::Result<Option<FailureKind>> {
     let wishes = wishes(line)?;
     let recipes = Arc::new(Recipes::load(&line.recipes)?);
     keep_panics();
+    #[cfg(feature = "planted-bugs")]
+    if let Some(bug) = &line.bug {
+        return find_bugs(bug, line, &wishes, &recipes);
+    }
     if let Some(seed) = line.seed {
         return Ok(show_one(seed, &wishes, &recipes));
     }
     let many = Many::new(line, wishes, recipes);
     many.run_all();
     Ok(many.conclude(line))
+}
+
+/// Plants bugs and lets the checkers find them.
+#[cfg(feature = "planted-bugs")]
+fn find_bugs(
+    name: &str,
+    line: &CommandLine,
+    wishes: &Wishes,
+    recipes: &Arc<Recipes>,
+) -> anyhow::Result<Option<FailureKind>> {
+    use quorate_simulator::mutants::{bugs_named, find};
+    let mut escaped = 0;
+    let bugs = bugs_named(name)?;
+    for bug in &bugs {
+        let seeds = line.first.unwrap_or(1)..line.first.unwrap_or(1) + line.seeds;
+        let found = find(*bug, seeds, wishes, recipes);
+        escaped += usize::from(found.is_none());
+        println!("{:32} {}", bug.name(), found.map_or("NOT FOUND".into(), |found| found.to_string()));
+    }
+    println!("{} of {} planted bugs were found", bugs.len() - escaped, bugs.len());
+    Ok((escaped > 0).then_some(FailureKind::Correctness))
 }
 
 /// One seed, with everything there is to say about it.

@@ -156,6 +156,7 @@ fn draw_limits(choices: &mut Choices) -> Limits {
     );
     limits.component_bytes_max = ordinary.component_bytes_max;
     limits.components_max = ordinary.components_max;
+    limits.members_max = ordinary.members_max;
     // Frames and transactions must fit the chunks of components.
     limits.client_frame_bytes_max = ordinary.client_frame_bytes_max;
     limits.peer_frame_bytes_max = ordinary.peer_frame_bytes_max;

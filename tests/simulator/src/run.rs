@@ -257,11 +257,17 @@ impl Simulation {
             self.world.run_for(20);
             self.broken()?;
             trouble.tend_churn(&mut self.world);
+            if self.world.now_ms.is_multiple_of(400) {
+                self.world.correct_contacts();
+            }
             for worker in &mut self.workers {
                 worker.work(&mut self.world, false, 1);
             }
         }
         self.serve_once_more()?;
+        // Long enough for the sessions of clients that are gone to end.
+        self.world.run_for(self.world.plan.session_timeout_ms.1 * 5 / 4 + 10_000);
+        self.broken()?;
         let level = |world: &World| !is_level(world);
         let patience_ms = self.patience_ms();
         if !self.world.run_while(patience_ms, level) {
@@ -343,7 +349,10 @@ impl Simulation {
 
     fn tail(&self) -> Vec<String> {
         let history = &self.world.history;
-        let mut lines = Vec::new();
+        let mut lines: Vec<String> = self.world.diary.iter().cloned().collect();
+        for (server, at_ms, text) in self.world.alarms.iter().rev().take(12).rev() {
+            lines.push(format!("alarm of server {server} at {at_ms} ms: {text}"));
+        }
         for entry in history.entries.iter().rev().take(12).rev() {
             let what = entry.transaction.as_ref().map(|known| (&known.origin, &known.changes));
             lines.push(format!("entry {} term {}: {what:?}", entry.zxid, entry.term));

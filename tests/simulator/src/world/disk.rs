@@ -9,7 +9,7 @@ use super::World;
 use super::event::{Event, SnapshotSave};
 use quorate_faulty_disk::{Choices, Crash, DiskFault, FaultyDisk};
 use quorate_replica::Input;
-use quorate_storage::{DiskOperation, Log, LogSettings, Recovered, snapshot};
+use quorate_storage::{DiskOperation, Log, LogSettings, Recovered, RecoveryError, snapshot};
 use std::sync::Arc;
 
 /// What a disk will do wrong next.
@@ -109,6 +109,7 @@ impl World {
             counts.disk_faults += u64::from(fault.is_some());
             if server.perform_one(operation, fault).is_err() {
                 self.counts.disk_errors += 1;
+                self.note(&format!("the disk of server {id} fails {operation:.60?}"));
                 // Nothing is performed behind what failed.
                 self.server_mut(id).batches.clear();
                 self.crash(id, Crash::Kill);
@@ -228,6 +229,7 @@ impl World {
 
     /// The next operations go wrong without a word.
     pub fn plan_lies(&mut self, id: u64, count: u64) {
+        self.note(&format!("the disk of server {id} lies {count} times"));
         let server = self.server_mut(id);
         server.cast_shadow();
         server.disk_fault = Some(PlannedFault::Lies(count));
@@ -242,29 +244,42 @@ impl World {
         let settings = LogSettings { segment_bytes };
         let honest = Log::recover(settings, &shadow.files());
         let found = Log::recover(settings, &server.disk.files());
-        let counts = &mut self.counts;
-        match (honest, found) {
-            // The log was not yet made, or the damage leaves nothing to start from.
-            (Err(_), _) => restore(server, shadow),
-            (Ok(_), Err(_)) => {
-                counts.damage_refused += 1;
-                restore(server, shadow);
+        let found_text = format!("{:?}", found.as_ref().map(|found| &found.damage));
+        let verdict = match (honest, found) {
+            (Err(error), _) => {
+                server.disk = shadow;
+                let is_new = error == RecoveryError::NotCreated;
+                if !is_new {
+                    self.fail("disk", format!("an honest disk of server {id}: {error}"));
+                }
+                "was not made yet"
             }
-            (Ok(honest), Ok(found)) if found.refetching && !honest.refetching => {
-                counts.damage_found += 1;
+            (Ok(honest), Err(_)) => {
+                self.counts.damage_refused += 1;
+                restore(server, shadow, &honest);
+                "is refused, and restored"
+            }
+            (Ok(_), Ok(found)) if found.refetching => {
+                self.counts.damage_found += 1;
+                "has lost entries, as it knows"
             }
             (Ok(honest), Ok(found)) if is_less(&found, &honest) => {
-                counts.damage_hidden += 1;
-                restore(server, shadow);
+                self.counts.damage_hidden += 1;
+                restore(server, shadow, &honest);
+                "has lost what nobody could notice, and is restored"
             }
-            (Ok(_), Ok(_)) => counts.damage_harmless += 1,
-        }
+            (Ok(_), Ok(_)) => {
+                self.counts.damage_harmless += 1;
+                "has lost nothing"
+            }
+        };
+        self.note(&format!("the damaged disk of server {id} {verdict}: {found_text}"));
     }
 }
 
-fn restore(server: &mut super::Server, shadow: FaultyDisk) {
+fn restore(server: &mut super::Server, shadow: FaultyDisk, honest: &Recovered) {
     server.disk = shadow;
-    server.damaged = false;
+    server.damaged = honest.refetching;
 }
 
 /// Whether something durable is missing and nobody was told.

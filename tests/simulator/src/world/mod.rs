@@ -28,8 +28,11 @@ use clients::Connection;
 use event::Event;
 use links::Link;
 use quorate_faulty_disk::Choices;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// Lines kept of what befell servers.
+const DIARY_LINES_MAX: usize = 60;
 
 /// A promise that was broken.
 #[derive(Clone, Debug)]
@@ -78,10 +81,12 @@ pub struct World {
     pub counts: Counts,
     /// Over every event and every action, so that two runs of a seed can be compared.
     pub sum: Sum,
-    /// What replicas told the operator, with the server.
-    pub alarms: Vec<(u64, String)>,
+    /// What replicas told the operator: the server, when, and what.
+    pub alarms: Vec<(u64, u64, String)>,
     /// Faults that strike single messages do so only while this holds.
     pub is_troubled: bool,
+    /// What befell servers, newest last, for people.
+    pub diary: VecDeque<String>,
     /// Disks that are gone and whose servers are not replaced yet.
     pub lost_disks: u64,
     /// Chance in a thousand, by kind, for consensus messages.
@@ -125,6 +130,7 @@ impl World {
             sum: Sum::default(),
             alarms: Vec::new(),
             is_troubled: true,
+            diary: VecDeque::new(),
             lost_disks: 0,
             message_faults: MessageFaults::default(),
             events: BTreeMap::new(),
@@ -218,6 +224,14 @@ impl World {
         if self.violation.is_none() {
             self.violation = self.checks.observe(&self.history, what, self.now_ms);
         }
+    }
+
+    /// Writes down what befell a server.
+    pub fn note(&mut self, text: &str) {
+        if self.diary.len() == DIARY_LINES_MAX {
+            self.diary.pop_front();
+        }
+        self.diary.push_back(format!("{} ms: {text}", self.now_ms));
     }
 
     pub fn fail(&mut self, checker: &'static str, text: String) {

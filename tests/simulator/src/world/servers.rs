@@ -9,7 +9,7 @@ use quorate_faulty_disk::Crash;
 use quorate_machine::Transaction;
 use quorate_raft::{Entry, EntryKind, Index};
 use quorate_replica::{Action, Input, MemberAddress, Replica, Settings, Verify};
-use quorate_storage::ServerIdentity;
+use quorate_storage::{IDENTITY_FILE, ServerIdentity};
 use quorate_types::{ComponentDigest, Incarnation, ServerId, Zxid};
 use quorate_wire::native::encode_server;
 use std::collections::BTreeMap;
@@ -38,16 +38,22 @@ impl World {
     }
 
     fn settings(&mut self, id: u64) -> Settings {
-        let contacts = self.servers[&id].contacts.clone();
-        let join = contacts.is_some();
-        let members = contacts.unwrap_or_else(|| (1..=self.plan.servers).collect());
+        let server = &self.servers[&id];
+        let join = server.contacts.is_some();
+        // Once there is a log, the configuration only says who may be contacted: the operator keeps
+        // it up to date.
+        let members: Vec<u64> = if server.disk.files().contains_key(IDENTITY_FILE) {
+            self.servers.keys().copied().collect()
+        } else {
+            server.contacts.clone().unwrap_or_else(|| (1..=self.plan.servers).collect())
+        };
         Settings {
             identity: ServerIdentity {
                 cluster: CLUSTER,
                 server: ServerId(id),
                 incarnation: Incarnation(self.servers[&id].incarnation),
             },
-            members: members.into_iter().map(|id| (ServerId(id), address(id))).collect(),
+            members: members.iter().map(|id| (ServerId(*id), address(*id))).collect(),
             seed: self.choices.next(),
             election_timeout_ms_min: self.plan.timings.election_ms.0,
             election_timeout_ms_max: self.plan.timings.election_ms.1,
@@ -71,6 +77,7 @@ impl World {
             return;
         }
         let run = self.servers[&id].run;
+        self.note(&format!("server {id} starts"));
         self.with_replica(id, |replica| Observation::Started { server: id, run, replica });
         self.perform_actions(id);
         let others: Vec<u64> = self.servers.keys().copied().filter(|other| *other != id).collect();
@@ -91,8 +98,27 @@ impl World {
         id
     }
 
+    /// Starts servers again that know nobody of those who are there now: the operator has noticed.
+    pub fn correct_contacts(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let knows_leader = |server: &&super::Server| {
+            server.id == leader || server.peers.contains_key(&ServerId(leader))
+        };
+        let lost: Vec<u64> = self
+            .servers
+            .values()
+            .filter(|server| server.is_up() && !server.paused && !knows_leader(server))
+            .map(|server| server.id)
+            .collect();
+        for id in lost {
+            self.crash(id, Crash::Kill);
+            self.start(id);
+        }
+    }
+
     /// A server that is no member any more, or whose disk is lost, is taken away for good.
     pub fn take_away(&mut self, id: u64) {
+        self.note(&format!("server {id} is taken away"));
         self.crash(id, Crash::Kill);
         self.servers.remove(&id);
     }
@@ -111,6 +137,7 @@ impl World {
         }
     }
 
+    /// Whether one of them dials the other and is let in.
     pub(super) fn are_peers(&self, (a, b): (u64, u64)) -> bool {
         let knows = |who: u64, whom: u64| {
             self.servers.get(&who).is_some_and(|server| server.peers.contains_key(&ServerId(whom)))
@@ -141,7 +168,10 @@ impl World {
         }
         let run = self.servers[&id].run;
         let server = self.servers.get_mut(&id).expect("the server is one of the cluster");
+        // What a disk lied about shows when the power fails, and only until then is it watched.
+        let crash = if server.shadow.is_some() { Crash::LoseUnsynced } else { crash };
         server.crash(crash, &mut self.choices);
+        self.note(&format!("server {id} stops: {crash:?}"));
         self.after_stop(id, run);
     }
 
@@ -346,7 +376,7 @@ impl World {
                 self.after(self.plan.delays.background_ms, event);
             }
             Action::RemoveComponent { digest } => self.servers[&id].catalogue.remove(&digest),
-            Action::Alarm { text } => self.alarms.push((id, text)),
+            Action::Alarm { text } => self.alarms.push((id, self.now_ms, text)),
             Action::PeersChanged { members } => self.on_peers_changed(id, members),
             Action::ShutdownComplete => self.end_in_order(id),
         }
@@ -354,11 +384,9 @@ impl World {
 
     /// A process that was told to stop finishes what it has given its disk to do.
     fn end_in_order(&mut self, id: u64) {
-        let run = self.servers[&id].run;
         let server = self.servers.get_mut(&id).expect("the server is one of the cluster");
         server.finish_batches();
-        server.crash(Crash::Kill, &mut self.choices);
-        self.after_stop(id, run);
+        self.crash(id, Crash::Kill);
     }
 
     pub(super) fn on_compile(&mut self, id: u64, run: u64, digest: ComponentDigest) {
