@@ -73,6 +73,10 @@ pub enum Observation<'a> {
     ClientDied { client: usize, session: Option<SessionId> },
     /// A client writes to what a lock guards, with the fence of its grant.
     ResourceWritten { client: usize, lock: &'static str, fence: u64 },
+    /// A server tells its operator that something is wrong.
+    Alarmed { server: u64, text: &'a str },
+    /// A server's disk holds, or will hold, something else than what was written.
+    DiskDamaged { server: u64 },
     /// Every fault has ended: what follows must bring everything to rest.
     Healed,
 }

@@ -109,7 +109,9 @@ impl Worker {
     #[must_use]
     pub fn is_at_rest(&self, world: &World) -> bool {
         let client = &world.clients[self.client];
-        client.outstanding() == 0 && client.ended.is_empty() && self.locks.is_empty()
+        // What undoes or cancels calls whose callers have gone counts too.
+        let quiet = client.outstanding() == 0 && client.protocol.is_at_rest();
+        quiet && client.ended.is_empty() && self.locks.is_empty()
     }
 
     /// The next time at which there is something to do.

@@ -3,12 +3,17 @@
 //! Comes in: observations, in order. Goes out: the first broken promise. To add a checker, write its
 //! file and give it a row in [`Checks::all`].
 
+mod alarms;
 mod at_most_once;
 mod durability;
 mod linearizability;
+mod locks;
+mod parked_calls;
 mod raft_properties;
+mod recipe_faults;
 mod same_tree;
 mod sequential_names;
+mod watches;
 
 use crate::history::History;
 use crate::observation::{Checker, Observation, Rest};
@@ -32,6 +37,11 @@ impl Checks {
                 Box::<sequential_names::SequentialNames>::default(),
                 Box::<same_tree::SameTree>::default(),
                 Box::<durability::Durability>::default(),
+                Box::<locks::Locks>::default(),
+                Box::<parked_calls::ParkedCalls>::default(),
+                Box::<watches::Watches>::default(),
+                Box::<recipe_faults::RecipeFaults>::default(),
+                Box::<alarms::Alarms>::default(),
             ],
         }
     }

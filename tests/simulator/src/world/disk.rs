@@ -7,6 +7,7 @@
 
 use super::World;
 use super::event::{Event, SnapshotSave};
+use crate::observation::Observation;
 use quorate_faulty_disk::{Choices, Crash, DiskFault, FaultyDisk};
 use quorate_replica::Input;
 use quorate_storage::{DiskOperation, Log, LogSettings, Recovered, RecoveryError, snapshot};
@@ -213,6 +214,7 @@ impl World {
 
     /// Damages a stopped server's files.
     pub fn rot(&mut self, id: u64, choices: &mut Choices) {
+        self.show(&Observation::DiskDamaged { server: id });
         let server = self.server_mut(id);
         server.cast_shadow();
         let names: Vec<String> = server.disk.files().into_keys().collect();
@@ -230,6 +232,7 @@ impl World {
     /// The next operations go wrong without a word.
     pub fn plan_lies(&mut self, id: u64, count: u64) {
         self.note(&format!("the disk of server {id} lies {count} times"));
+        self.show(&Observation::DiskDamaged { server: id });
         let server = self.server_mut(id);
         server.cast_shadow();
         server.disk_fault = Some(PlannedFault::Lies(count));

@@ -376,10 +376,15 @@ impl World {
                 self.after(self.plan.delays.background_ms, event);
             }
             Action::RemoveComponent { digest } => self.servers[&id].catalogue.remove(&digest),
-            Action::Alarm { text } => self.alarms.push((id, self.now_ms, text)),
+            Action::Alarm { text } => self.on_alarm(id, text),
             Action::PeersChanged { members } => self.on_peers_changed(id, members),
             Action::ShutdownComplete => self.end_in_order(id),
         }
+    }
+
+    fn on_alarm(&mut self, id: u64, text: String) {
+        self.show(&Observation::Alarmed { server: id, text: &text });
+        self.alarms.push((id, self.now_ms, text));
     }
 
     /// A process that was told to stop finishes what it has given its disk to do.
