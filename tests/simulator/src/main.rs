@@ -4,7 +4,7 @@
 //! an exit status that tells the kind of the failure. Invariant: what a seed does depends on nothing
 //! but the seed and the wishes; threads only share out the seeds.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_simulator::executor::Recipes;
@@ -13,7 +13,7 @@ use quorate_simulator::plan::{Plan, Wishes};
 use quorate_simulator::run::{FailureKind, Report, keep_panics, run};
 use quorate_simulator::shrink::shrink;
 use quorate_simulator::totals::Totals;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +67,9 @@ struct CommandLine {
     /// Print the totals as JSON.
     #[arg(long)]
     json: bool,
+    /// Run the seeds of this file too, one command line of this program in each line.
+    #[arg(long)]
+    regressions: Option<PathBuf>,
     /// Plant this bug, or `all` one after another, and say how many seeds it takes to be found;
     /// `--seeds` is the most that are tried.
     #[cfg(feature = "planted-bugs")]
@@ -127,9 +130,35 @@ fn simulate(line: &CommandLine) -> anyhow::Result<Option<FailureKind>> {
     if let Some(seed) = line.seed {
         return Ok(show_one(seed, &wishes, &recipes));
     }
+    if let Some(file) = &line.regressions
+        && let Some(kind) = run_regressions(file, &recipes)?
+    {
+        return Ok(Some(kind));
+    }
     let many = Many::new(line, wishes, recipes);
     many.run_all();
     Ok(many.conclude(line))
+}
+
+/// Seeds that once failed.
+fn run_regressions(file: &Path, recipes: &Arc<Recipes>) -> anyhow::Result<Option<FailureKind>> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let mut worst = None;
+    for row in text.lines() {
+        let words = row.split('#').next().unwrap_or_default();
+        if words.trim().is_empty() {
+            continue;
+        }
+        let line = CommandLine::try_parse_from(["simulate"].into_iter().chain(words.split_whitespace()))
+            .with_context(|| format!("{}: {row}", file.display()))?;
+        let seed = line.seed.with_context(|| format!("{}: no --seed in: {row}", file.display()))?;
+        let wishes = wishes(&line)?;
+        let report = run(&Plan::draw(seed, &wishes), recipes);
+        println!("again {row}: {}", if report.failure.is_some() { "FAILS" } else { "holds" });
+        print_failure(seed, &wishes, &report);
+        worst = worst.or(report.failure.map(|failure| failure.kind));
+    }
+    Ok(worst)
 }
 
 /// Plants bugs and lets the checkers find them.
