@@ -55,7 +55,9 @@ pub enum Observation<'a> {
         timeout_ms: u32,
         zxid: Zxid,
     },
-    /// A server answered a heartbeat.
+    /// A heartbeat left the client.
+    HeartbeatSent { client: usize, connection: u64 },
+    /// A server answered a heartbeat, the oldest of its connection that was not answered.
     HeartbeatSeen { client: usize, connection: u64, session: SessionId, zxid: Zxid },
     /// A notification reached the client.
     WatchSeen { client: usize, connection: u64, session: SessionId, event: &'a WatchEvent },

@@ -6,6 +6,7 @@
 mod alarms;
 mod at_most_once;
 mod durability;
+mod ephemerals;
 mod linearizability;
 mod locks;
 mod parked_calls;
@@ -13,6 +14,9 @@ mod raft_properties;
 mod recipe_faults;
 mod same_tree;
 mod sequential_names;
+mod session_expiry;
+mod session_grants;
+mod session_order;
 mod watches;
 
 use crate::history::History;
@@ -31,6 +35,10 @@ impl Checks {
     pub fn all() -> Checks {
         Checks {
             checkers: vec![
+                Box::<session_order::SessionOrder>::default(),
+                Box::<ephemerals::Ephemerals>::default(),
+                Box::<session_expiry::SessionExpiry>::default(),
+                Box::<session_grants::SessionGrants>::default(),
                 Box::<raft_properties::RaftProperties>::default(),
                 Box::<at_most_once::AtMostOnce>::default(),
                 Box::<linearizability::Linearizability>::default(),

@@ -310,8 +310,14 @@ impl World {
             let client = &mut self.clients[number];
             let Link::Up { connection, .. } = client.link else { return };
             let Some(frame) = client.protocol.poll_frame(self.now_ms) else { return };
-            if let ClientFrame::Request { sequence, level, operation, .. } = &frame {
-                self.record_sent(number, connection, (*sequence, *level, operation));
+            match &frame {
+                ClientFrame::Request { sequence, level, operation, .. } => {
+                    self.record_sent(number, connection, (*sequence, *level, operation));
+                }
+                ClientFrame::Heartbeat => {
+                    self.show(&Observation::HeartbeatSent { client: number, connection });
+                }
+                ClientFrame::Connect { .. } | ClientFrame::Status => {}
             }
             self.send_to_server(connection, Carried::Bytes(encode_client(&frame)));
         }
