@@ -5,6 +5,7 @@
 
 mod alarms;
 mod at_most_once;
+mod black_box;
 mod durability;
 mod ephemerals;
 mod linearizability;
@@ -39,6 +40,7 @@ impl Checks {
                 Box::<ephemerals::Ephemerals>::default(),
                 Box::<session_expiry::SessionExpiry>::default(),
                 Box::<session_grants::SessionGrants>::default(),
+                Box::<black_box::BlackBox>::default(),
                 Box::<raft_properties::RaftProperties>::default(),
                 Box::<at_most_once::AtMostOnce>::default(),
                 Box::<linearizability::Linearizability>::default(),
