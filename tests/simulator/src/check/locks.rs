@@ -606,3 +606,71 @@ impl Checker for Locks {
         self.judged
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_machine::Origin;
+
+    const FIRST: Waiter = Waiter { call: (SessionId(1), 1), deadline_ms: None };
+    const SECOND: Waiter = Waiter { call: (SessionId(2), 1), deadline_ms: None };
+
+    fn queue() -> Lock {
+        let mut lock = Lock { has_object: true, ..Lock::default() };
+        for (ticket, waiter) in [(TicketId(1), FIRST), (TicketId(2), SECOND)] {
+            lock.waiters.insert(ticket, waiter);
+            lock.line.insert(format!("waiter-{:020}", ticket.0));
+        }
+        lock
+    }
+
+    /// The caller of a ticket is pushed a grant in entry 9.
+    fn push(
+        mut lock: Lock,
+        ticket: TicketId,
+        fence: u64,
+        live: &[SessionId],
+    ) -> Result<(), String> {
+        let (origin, changes, reply, call) = (Origin::Leader, Vec::new(), None, None);
+        let transaction = Transaction { time_ms: 0, origin, changes, reply, call };
+        let closed = BTreeSet::new();
+        let cause = Cause { zxid: Zxid(9), transaction: &transaction, asked: None, closed };
+        let waiter = lock.waiters.remove(&ticket).expect("it waits");
+        let holder = Holder { session: waiter.call.0, fence };
+        let pushed = Some((ticket, waiter, Some(Grant { fence })));
+        let live = live.iter().copied().collect();
+        take(&mut lock, (&cause, "a"), holder, pushed, &live)
+    }
+
+    #[test]
+    fn a_free_lock_with_waiters_is_a_lost_wake_up() {
+        assert!(check_standing(&queue()).is_err());
+        check_standing(&Lock::default()).unwrap();
+    }
+
+    #[test]
+    fn the_oldest_waiter_is_next_under_a_fence_of_its_own_while_its_session_lives() {
+        let live = [SessionId(1), SessionId(2)];
+        push(queue(), TicketId(1), 9, &live).unwrap();
+        assert!(push(queue(), TicketId(2), 9, &live).is_err(), "overtaken");
+        assert!(push(queue(), TicketId(1), 8, &live).is_err(), "not its own fence");
+        assert!(push(queue(), TicketId(1), 9, &live[1..]).is_err(), "its session has ended");
+    }
+
+    #[test]
+    fn the_resource_never_refuses_the_holder() {
+        let mut locks = Locks::default();
+        locks.remember_told("a", 5, (0, SessionId(1))).unwrap();
+        locks.remember_told("a", 6, (0, SessionId(1))).unwrap();
+        assert!(locks.remember_told("a", 6, (1, SessionId(2))).is_err());
+        locks.remember_told("a", 7, (1, SessionId(2))).unwrap();
+        assert!(locks.write(1, "/locks/a", 5).is_err(), "not its fence");
+        locks.write(1, "/locks/a", 7).unwrap();
+        let holder = Holder { session: SessionId(2), fence: 7 };
+        let hold = Hold { holder, acquired_by: (SessionId(2), 1), until: None, released_by: None };
+        let lock = locks.locks.entry("a".into()).or_default();
+        lock.holds.push(hold);
+        lock.resource_fence = 8;
+        assert!(locks.write(1, "/locks/a", 7).is_err());
+    }
+}

@@ -281,3 +281,36 @@ impl Checker for ParkedCalls {
         self.judged
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_types::Refusal;
+
+    fn done_at(zxid: u64, outcome: Outcome) -> Completion {
+        Completion { zxid: Zxid(zxid), outcome }
+    }
+
+    #[test]
+    fn a_parked_call_is_answered_once_and_not_before_its_time() {
+        let (session, history, nobody) = (SessionId(1), History::default(), BTreeSet::new());
+        let origin = Origin::Session { session, sequence: 4, forgotten: Vec::new() };
+        let (changes, reply, call) = (Vec::new(), None, None);
+        let from = Transaction { time_ms: 50, origin, changes, reply, call };
+        let mut calls = ParkedCalls::default();
+        let ticket = Ticket { call: (session, 4), deadline_ms: Some(60) };
+        assert!(calls.park(&from, TicketId(1), ticket).is_err(), "the session is not open");
+        calls.sessions.insert(session);
+        calls.park(&from, TicketId(2), ticket).unwrap();
+        assert!(calls.park(&from, TicketId(3), ticket).is_err(), "it waits already");
+        let answer = done_at(9, Ok(Reply::Done));
+        calls.complete((&history, &from), TicketId(2), answer.clone(), &nobody).unwrap();
+        assert!(calls.complete((&history, &from), TicketId(2), answer, &nobody).is_err());
+        let other = Ok(Reply::Uploaded(1));
+        assert!(calls.see_answer(&history, (session, 4), Zxid(9), &other).is_err());
+        calls.see_answer(&history, (session, 4), Zxid(9), &Ok(Reply::Done)).unwrap();
+        let early = done_at(9, Err(Refusal::new(ErrorCode::TimedOut, "")));
+        calls.open.insert(TicketId(5), ticket);
+        assert!(calls.complete((&history, &from), TicketId(5), early, &nobody).is_err());
+    }
+}

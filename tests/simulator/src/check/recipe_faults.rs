@@ -253,3 +253,30 @@ impl Checker for RecipeFaults {
         self.judged
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_suspended_only_for_harm_and_after_enough_of_it() {
+        let max = u64::from(Limits::TESTED.mount_faults_max);
+        let reason = format!("{max} faults in a row, the last: trapped");
+        let mut faults = RecipeFaults::default();
+        assert!(faults.suspend(&path(TRAPPING), &reason).is_err());
+        faults.harms.entry(TRAPPING).or_default().ended = max;
+        assert!(faults.suspend(&path(TRAPPING), "1 faults in a row").is_err());
+        assert!(faults.suspend(&path(LOCKS), &reason).is_err());
+        faults.suspend(&path(TRAPPING), &reason).unwrap();
+        assert!(faults.is_right(
+            (TRAPPING, ErrorCode::RecipeTrapped),
+            "behave",
+            Ok(&Reply::Called(Default::default()))
+        ));
+        assert!(!faults.is_right(
+            (TRAPPING, ErrorCode::RecipeTrapped),
+            "harm",
+            Ok(&Reply::Called(Default::default()))
+        ));
+    }
+}

@@ -470,3 +470,69 @@ impl Checker for Watches {
         self.judged
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Moment;
+    use crate::work::path;
+    use quorate_machine::{Origin, Transaction};
+    use quorate_raft::EntryKind;
+
+    /// `/a` is set in each of so many entries.
+    fn history(entries: u64) -> History {
+        let mut history = History::default();
+        for number in 1..=entries {
+            let (data, version) = (Bytes::from("x"), 0);
+            let changes = vec![Change::SetData { path: path("/a"), data, version }];
+            let origin = Origin::Leader;
+            let transaction =
+                Some(Transaction { time_ms: 0, origin, changes, reply: None, call: None });
+            history.entries.push(CommittedEntry {
+                zxid: Zxid(number),
+                term: 1,
+                kind: EntryKind::Command,
+                fingerprint: 0,
+                transaction,
+                moment: Moment::default(),
+            });
+        }
+        history
+    }
+
+    fn watcher(mode: WatchMode) -> Watcher {
+        let mut watcher = Watcher::default();
+        let watch = HeldWatch { path: path("/a"), mode, values: false };
+        watcher.leave(&watch, Surety::Yes);
+        watcher
+    }
+
+    fn told(zxid: u64) -> WatchEvent {
+        let kind = WatchEventKind::DataChanged;
+        WatchEvent { kind, path: path("/a"), zxid: Zxid(zxid), place: 0, data: None }
+    }
+
+    #[test]
+    fn a_one_shot_watch_is_told_once() {
+        let history = history(2);
+        let mut watcher = watcher(WatchMode::OneShotData);
+        watcher.hear(&history, &told(1)).unwrap();
+        assert!(watcher.hear(&history, &told(2)).is_err());
+    }
+
+    #[test]
+    fn a_lasting_watch_is_told_everything_once_in_order_before_what_shows_it() {
+        let history = history(3);
+        let mut whole = watcher(WatchMode::PersistentRecursive);
+        whole.hear(&history, &told(1)).unwrap();
+        whole.hear(&history, &told(2)).unwrap();
+        assert!(whole.hear(&history, &told(2)).is_err());
+        let mut skipped = watcher(WatchMode::Persistent);
+        assert!(skipped.hear(&history, &told(2)).is_err());
+        let mut late = watcher(WatchMode::Persistent);
+        assert!(late.see(&history, Zxid(1), "an answer").is_err());
+        let data = Some(Bytes::from("x"));
+        let mut unwanted = watcher(WatchMode::Persistent);
+        assert!(unwanted.hear(&history, &WatchEvent { data, ..told(1) }).is_err());
+    }
+}
