@@ -141,7 +141,8 @@ pub enum Request {
 pub enum Prepared {
     /// To be proposed under the stamp given, and only in the present term.
     Transaction(Transaction),
-    /// No log entry: a refusal, or the kept reply of a repeated request. The caller holds it until
+    /// No log entry: a refusal for now or of the session itself, or the kept reply of a repeated
+    /// request; every other refusal is a transaction that changes nothing. The caller holds it until
     /// [`crate::Outstanding::tip`] is committed, for it may rest on outstanding changes.
     Answer(Outcome),
     /// A repeated call that is parked: its reply comes later under the same sequence.

@@ -26,6 +26,7 @@ impl<E: RecipeExecutor> Replica<E> {
         request: (ReadLevel, Operation),
     ) {
         let (level, operation) = request;
+        self.drop_answered(connection, &finished);
         let limits = self.settings.limits;
         let reads = self.is_read(&operation);
         let watches = self.watches_with(connection, &operation);
@@ -64,6 +65,22 @@ impl<E: RecipeExecutor> Replica<E> {
                 self.advance_line(connection);
             }
         }
+    }
+
+    /// A call that was parked through an earlier connection may be answered, and its answer
+    /// acknowledged, while the same call waits here for the leader: nobody wants that any more.
+    fn drop_answered(&mut self, connection: u64, finished: &Finished) {
+        let Some(known) = self.connections.get(&connection) else { return };
+        let Some(session) = known.session() else { return };
+        let (oldest, named) = (finished.oldest_unreplied, &finished.acknowledged);
+        let answered = self.submissions.forget_answered(session, oldest, named);
+        if answered.is_empty() {
+            return;
+        }
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.line.retain(|slot| !answered.contains(&slot.sequence));
+        }
+        self.advance_line(connection);
     }
 
     fn submit_request(

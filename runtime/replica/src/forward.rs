@@ -158,6 +158,24 @@ impl Submissions {
         self.take(id)
     }
 
+    /// Forgets the requests of a session whose answers have reached the client another way: the
+    /// replies kept of them go, so that giving them to a leader once more would do them again.
+    pub(crate) fn forget_answered(
+        &mut self,
+        session: SessionId,
+        oldest_unreplied: u64,
+        acknowledged: &[u64],
+    ) -> Vec<u64> {
+        let below = self.by_call.range((session, 0)..(session, oldest_unreplied));
+        let mut answered: Vec<u64> = below.map(|((_, sequence), _)| *sequence).collect();
+        let named = acknowledged.iter().copied();
+        answered.extend(named.filter(|named| self.by_call.contains_key(&(session, *named))));
+        for sequence in &answered {
+            self.take_call(session, *sequence);
+        }
+        answered
+    }
+
     /// Forgets everything that waits for a connection that is gone.
     pub(crate) fn forget_connection(&mut self, gone: u64) {
         let ids: Vec<u64> = self

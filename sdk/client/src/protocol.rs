@@ -188,6 +188,8 @@ pub struct Protocol {
     acknowledgements: Acknowledgements,
     watches: Watches,
     notices: VecDeque<Notice>,
+    /// Answers that wait until every watch is resumed.
+    after_resumption: VecDeque<Notice>,
 }
 
 impl Protocol {
@@ -211,6 +213,7 @@ impl Protocol {
             acknowledgements: Acknowledgements::default(),
             watches: Watches::default(),
             notices: VecDeque::new(),
+            after_resumption: VecDeque::new(),
         }
     }
 
@@ -349,6 +352,7 @@ impl Protocol {
 
     /// Ends the session on this side: every call is answered, nothing is sent any more.
     fn end(&mut self, failure: CallFailure) {
+        self.notices.append(&mut self.after_resumption);
         let mut calls: Vec<CallId> = self.unsent.keys().copied().collect();
         calls.extend(self.sequences.keys());
         for call in calls {

@@ -345,10 +345,6 @@ fn conclude(work: &mut Work, step: Step, origin: Origin, call: Option<CallRecord
         }
         Ok(Done::AlreadyParked(ticket)) => Prepared::AlreadyParked(ticket),
         Err(refusal) => {
-            #[cfg(feature = "planted-bugs")]
-            if is_planted(PlantedBug::RefusalLeavesTrace) {
-                return Prepared::Answer(Err(refusal));
-            }
             work.rollback_all();
             Prepared::Answer(Err(refusal))
         }
@@ -389,6 +385,29 @@ fn client(
         Some(KeptReply::Parked(ticket)) => return Ok(Done::AlreadyParked(ticket)),
         None => {}
     }
+    match change(work, executor, caller, operation) {
+        Err(refusal) if !refusal.code.is_transient() => Ok(record_refusal(work, refusal)),
+        step => step,
+    }
+}
+
+/// A refusal takes its place in the log like any write, and is kept (ZooKeeper's error transactions):
+/// lost with its leader and judged again, it might be done after later requests of its session.
+fn record_refusal(work: &mut Work, refusal: Refusal) -> Done {
+    #[cfg(feature = "planted-bugs")]
+    if is_planted(PlantedBug::RefusalLeavesTrace) {
+        return Done::Changed(Some(Err(refusal)));
+    }
+    work.rollback_all();
+    Done::Changed(Some(Err(refusal)))
+}
+
+fn change(
+    work: &mut Work,
+    executor: &mut dyn RecipeExecutor,
+    caller: Caller<'_>,
+    operation: &Operation,
+) -> Step {
     let done = client_write(work, executor, caller, operation)?;
     znodes::tell_open_mounts(work, executor)?;
     let ends_session = matches!(operation, Operation::CloseSession);

@@ -146,6 +146,14 @@ impl Harness {
         }
     }
 
+    /// Asks for what is refused: the refusal is on record and changes nothing.
+    pub(super) fn ask_refused(&mut self, client: &mut Client, operation: Operation) -> Outcome {
+        let (prepared, _) = self.perform(client.request(operation));
+        let Prepared::Transaction(transaction) = prepared else { unreachable!("{prepared:?}") };
+        assert_eq!(transaction.changes, []);
+        transaction.reply.unwrap()
+    }
+
     pub(super) fn ask(&mut self, client: &mut Client, operation: Operation) -> Outcome {
         self.ask_all(client, operation).0
     }

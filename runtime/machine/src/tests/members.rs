@@ -32,8 +32,9 @@ fn begin(harness: &mut Harness, client: &mut Client, operation: Operation) -> Re
 }
 
 fn refusal(prepared: &Prepared) -> Option<ErrorCode> {
-    let Prepared::Answer(outcome) = prepared else { unreachable!("{prepared:?}") };
-    code(outcome)
+    let Prepared::Transaction(transaction) = prepared else { unreachable!("{prepared:?}") };
+    assert_eq!(transaction.changes, []);
+    transaction.reply.as_ref().and_then(code)
 }
 
 #[test]

@@ -288,6 +288,10 @@ impl Client {
     }
 
     fn on_reply(&mut self, sequence: u64, zxid: Zxid, outcome: Outcome) {
+        // What was answered through a push is not answered again here.
+        while self.expected.front().is_some_and(|first| !self.pending.contains_key(first)) {
+            self.expected.pop_front();
+        }
         let is_next = self.expected.front() == Some(&sequence);
         if is_next {
             self.expected.pop_front();

@@ -6,7 +6,7 @@
 
 use super::watches::Resumed;
 use super::{
-    Answer, CallFailure, Disconnect, Grant, Life, Link, Notice, Pending, Protocol, Purpose,
+    Answer, CallFailure, CallId, Disconnect, Grant, Life, Link, Notice, Pending, Protocol, Purpose,
     RETRY_MS_MAX, RETRY_MS_MIN, Stage, Up, heartbeat_interval_ms,
 };
 #[cfg(feature = "planted-bugs")]
@@ -118,6 +118,9 @@ impl Protocol {
         for operation in self.watches.resume().into_iter().rev() {
             self.own.push_front(Pending::own(operation, Purpose::Resume));
         }
+        if !self.watches.is_resuming() {
+            self.notices.append(&mut self.after_resumption);
+        }
     }
 
     fn receive_connected(&mut self, now_ms: u64, frame: ServerFrame) {
@@ -203,9 +206,7 @@ impl Protocol {
                     self.undo(operation);
                 }
             }
-            Purpose::Caller(call) => {
-                self.notices.push_back(Notice::Completed { call, result: Ok(answer) });
-            }
+            Purpose::Caller(call) => self.tell_completed(call, Ok(answer)),
             Purpose::Resume => self.complete_resumption(&pending.operation, answer.reply),
             Purpose::Cancel | Purpose::Undo => {}
         }
@@ -225,6 +226,7 @@ impl Protocol {
         if let Some(Resumed { gaps, events }) = self.watches.on_resumed(watches, replayed, gap) {
             let gaps = gaps.into_iter().map(|(path, mode)| Notice::Gap { path, mode });
             self.notices.extend(gaps.chain(events.into_iter().map(Notice::Event)));
+            self.notices.append(&mut self.after_resumption);
         }
     }
 
@@ -259,8 +261,19 @@ impl Protocol {
         if let Purpose::Caller(call) = pending.purpose
             && !pending.abandoned
         {
-            let result = Err(CallFailure::Refused(refusal));
-            self.notices.push_back(Notice::Completed { call, result });
+            self.tell_completed(call, Err(CallFailure::Refused(refusal)));
+        }
+    }
+
+    /// An answer may show what the watches tell only once they are resumed: a call that was parked
+    /// through an earlier connection is answered whenever it is done. The caller waits until then, so
+    /// that nobody learns of something new and still trusts what a watched znode was.
+    fn tell_completed(&mut self, call: CallId, result: Result<Answer, CallFailure>) {
+        let notice = Notice::Completed { call, result };
+        if self.watches.is_resuming() {
+            self.after_resumption.push_back(notice);
+        } else {
+            self.notices.push_back(notice);
         }
     }
 
