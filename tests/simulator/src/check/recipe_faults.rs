@@ -82,6 +82,17 @@ impl RecipeFaults {
         (object, operation): (&ZnodePath, &str),
     ) -> Result<(), String> {
         let reply = transaction.reply.as_ref();
+        if transaction.changes.is_empty()
+            && let Some(Err(refusal)) = reply
+        {
+            return match refusal.code {
+                ErrorCode::MountSuspended => Ok(()),
+                known if known == code && operation == "harm" => Ok(()),
+                // The caller stays already.
+                ErrorCode::RecipeRefused if operation == "stay" => Ok(()),
+                _ => Err(format!("it is refused: {refusal}")),
+            };
+        }
         if operation == "harm" {
             let only_suspends = matches!(&transaction.changes[..], [Change::SuspendMount { path, .. }]
                 if path.as_str() == mount);

@@ -146,16 +146,17 @@ impl SessionExpiry {
         let (heard_ms, how) = self.heard_ms(ended, entry.term, leadership, decided_ms);
         // A clock runs a tenth too fast at the most; it is rounded at either end.
         let least_ms = (ended.timeout_ms * 10 / 11).saturating_sub(3);
-        if decided_ms - heard_ms >= least_ms {
+        // What was heard after the decision could not hinder it.
+        let Some(silent_ms) = decided_ms.checked_sub(heard_ms) else { return Ok(()) };
+        if silent_ms >= least_ms {
             return Ok(());
         }
         Err(format!(
-            "server {} of term {} decided at {decided_ms} ms to end session {session} ({}), {} ms after \
-             {how}; its timeout is {} ms",
+            "server {} of term {} decided at {decided_ms} ms to end session {session} ({}), {silent_ms} ms \
+             after {how}; its timeout is {} ms",
             leadership.server,
             entry.term,
             entry.zxid,
-            decided_ms - heard_ms,
             ended.timeout_ms
         ))
     }

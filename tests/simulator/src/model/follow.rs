@@ -8,7 +8,7 @@
 use super::{Draft, Lifetime, Model, When, Znode, next_version};
 use crate::history::{CommittedEntry, History};
 use quorate_machine::{AclSource, Change, Origin, Transaction, ZnodeKind};
-use quorate_types::{Operation, SessionId, ZnodePath, Zxid};
+use quorate_types::{ErrorCode, Operation, SessionId, ZnodePath, Zxid};
 use std::collections::BTreeMap;
 
 type Changed = BTreeMap<ZnodePath, Option<Znode>>;
@@ -82,6 +82,23 @@ impl Model {
         let done = format!("number {sequence} of session {session}, {operation:?}, is done");
         match self.execute(operation, *session, self.now.zxid, when) {
             None => self.check_unasked(transaction),
+            Some(execution) if matches!(transaction.reply, Some(Err(_))) => {
+                let refused = transaction.reply.as_ref().and_then(|reply| reply.as_ref().err());
+                let Some(refusal) = refused else { return Ok(()) };
+                if !logged.is_empty() {
+                    return Err(format!("{done}, refused, and changes {logged:?}"));
+                }
+                let agrees = execution.outcome.as_ref().is_err_and(|denial| {
+                    denial.code == refusal.code
+                        && denial.failed_operation == refusal.failed_operation
+                });
+                // Limits are not part of the model.
+                if agrees || refusal.code == ErrorCode::QuotaExceeded {
+                    return Ok(());
+                }
+                let expected = &execution.outcome;
+                Err(format!("{done} with the refusal {refusal}, and must be with {expected:?}"))
+            }
             Some(execution) => {
                 let expected = execution
                     .outcome
