@@ -154,10 +154,7 @@ impl SessionExpiry {
         Err(format!(
             "server {} of term {} decided at {decided_ms} ms to end session {session} ({}), {silent_ms} ms \
              after {how}; its timeout is {} ms",
-            leadership.server,
-            entry.term,
-            entry.zxid,
-            ended.timeout_ms
+            leadership.server, entry.term, entry.zxid, ended.timeout_ms
         ))
     }
 
