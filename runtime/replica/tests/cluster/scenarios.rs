@@ -195,6 +195,66 @@ fn what_a_crash_left_of_unmarked_snapshots_is_removed() {
     assert_equal_digests(&mut world);
 }
 
+/// The index of the snapshot that the server's disk holds, and its file.
+fn snapshot_on_disk(world: &World, id: u64) -> Option<(Index, String)> {
+    let files = world.servers[&id].disk.files();
+    let mut found =
+        files.into_keys().filter_map(|name| Some((snapshot::parse_file_name(&name)?.1, name)));
+    found.next_back()
+}
+
+#[test]
+fn a_snapshot_saved_again_outlives_the_removal_of_its_unmarked_forerunner() {
+    let met = (0..20).filter(|seed| save_a_snapshot_again(*seed)).count();
+    assert!(met > 3, "only {met} seeds brought it about");
+}
+
+/// Whether a server met again, with its removal still to come, a snapshot that had no mark.
+fn save_a_snapshot_again(seed: u64) -> bool {
+    let (mut world, client) = cluster_with(seed, snapshot_limits());
+    world.ask(client, persistent("/a", "")).unwrap();
+    let (_, id, _) = followers(&mut world);
+    world.delays.snapshot = 1;
+    world.delays.disk = 100;
+    while snapshot_on_disk(&world, id).is_none() {
+        world.ask(client, set("/a", "x".repeat(200), None)).unwrap();
+        world.await_level();
+        world.run_for(2);
+    }
+    let (index, file) = snapshot_on_disk(&world, id).expect("the loop ended with it");
+    // Nothing more is written, so the next snapshot is of the same index.
+    world.crash(id, Crash::LoseUnsynced);
+    world.delays.disk = 400;
+    world.start(id);
+    let is_marked = world.replica(id).raft().snapshot().index == index;
+    world.run_until("all is applied", |world| world.replica(id).applied().0 >= index.0);
+    world.run_for(5);
+    let holds = |world: &World, file: &str| world.servers[&id].disk.files().contains_key(file);
+    if is_marked || world.replica(id).applied().0 > index.0 || !holds(&world, &file) {
+        return false;
+    }
+    world.delays.disk = 3;
+    world.run_for(500);
+    while world.replica(id).raft().snapshot().index < index {
+        world.ask(client, set("/a", "more", None)).unwrap();
+        world.await_level();
+        world.run_for(20);
+        assert!(world.replica(id).applied().0 < index.0 + 60, "no snapshot is taken any more");
+    }
+    world.run_for(100);
+    let marked = world.replica(id).raft().snapshot().clone();
+    assert!(holds(&world, &snapshot::file_name(&marked)), "seed {seed}: the mark is of no file");
+    world.partition(&[id]);
+    world.restart(id);
+    assert!(!world.replica(id).raft().is_refetching(), "seed {seed}");
+    assert_eq!(world.replica(id).raft().snapshot(), &marked, "without anybody's help");
+    assert!(world.tree(id).contains_key(&path("/a")));
+    world.heal();
+    assert_equal_digests(&mut world);
+    assert_eq!(world.journal.alarms, []);
+    true
+}
+
 #[test]
 fn an_emptied_disk_under_an_old_id_is_refused() {
     let (mut world, client) = cluster(15);
