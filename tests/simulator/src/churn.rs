@@ -88,7 +88,7 @@ impl Churn {
                 return;
             };
             self.asked = None;
-            if matches!(ending.result, Ok(_)) {
+            if ending.result.is_ok() {
                 self.finish(world, step);
                 return;
             }

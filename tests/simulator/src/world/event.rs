@@ -84,6 +84,7 @@ pub(crate) enum Event {
 }
 
 /// A snapshot on its way to the disk.
+#[expect(clippy::large_enum_variant, reason = "events hold it in a box")]
 pub(crate) enum SnapshotSave {
     /// To be encoded.
     State { mark: SnapshotMark, machine: Machine },
