@@ -13,11 +13,12 @@ pub mod client;
 pub mod executor;
 pub mod fault;
 pub mod history;
+pub mod model;
 #[cfg(feature = "planted-bugs")]
 pub mod mutants;
-pub mod model;
 pub mod observation;
 pub mod plan;
+pub mod repair;
 pub mod run;
 pub mod shrink;
 pub mod sum;

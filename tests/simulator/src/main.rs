@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use quorate_simulator::executor::Recipes;
 use quorate_simulator::fault::Fault;
 use quorate_simulator::plan::{Plan, Wishes};
+use quorate_simulator::repair::{DAMAGES_PER_CLUSTER, Tally, damage_cluster};
 use quorate_simulator::run::{FailureKind, Report, keep_panics, run};
 use quorate_simulator::shrink::shrink;
 use quorate_simulator::totals::Totals;
@@ -70,6 +71,10 @@ struct CommandLine {
     /// Run the seeds of this file too, one command line of this program in each line.
     #[arg(long)]
     regressions: Option<PathBuf>,
+    /// Damage servers' files so many times, one damage after another, instead of running seeds: every
+    /// server must come back as it was. Example: --repairs 50000
+    #[arg(long)]
+    repairs: Option<u64>,
     /// Plant this bug, or `all` one after another, and say how many seeds it takes to be found;
     /// `--seeds` is the most that are tried.
     #[cfg(feature = "planted-bugs")]
@@ -127,6 +132,9 @@ fn simulate(line: &CommandLine) -> anyhow::Result<Option<FailureKind>> {
     if let Some(bug) = &line.bug {
         return find_bugs(bug, line, &wishes, &recipes);
     }
+    if let Some(damages) = line.repairs {
+        return Ok(Repairs::new(line, damages, recipes).run_all());
+    }
     if let Some(seed) = line.seed {
         return Ok(show_one(seed, &wishes, &recipes));
     }
@@ -149,8 +157,9 @@ fn run_regressions(file: &Path, recipes: &Arc<Recipes>) -> anyhow::Result<Option
         if words.trim().is_empty() {
             continue;
         }
-        let line = CommandLine::try_parse_from(["simulate"].into_iter().chain(words.split_whitespace()))
-            .with_context(|| format!("{}: {row}", file.display()))?;
+        let line =
+            CommandLine::try_parse_from(["simulate"].into_iter().chain(words.split_whitespace()))
+                .with_context(|| format!("{}: {row}", file.display()))?;
         let seed = line.seed.with_context(|| format!("{}: no --seed in: {row}", file.display()))?;
         let wishes = wishes(&line)?;
         let report = run(&Plan::draw(seed, &wishes), recipes);
@@ -176,7 +185,11 @@ fn find_bugs(
         let seeds = line.first.unwrap_or(1)..line.first.unwrap_or(1) + line.seeds;
         let found = find(*bug, seeds, wishes, recipes);
         escaped += usize::from(found.is_none());
-        println!("{:32} {}", bug.name(), found.map_or("NOT FOUND".into(), |found| found.to_string()));
+        println!(
+            "{:32} {}",
+            bug.name(),
+            found.map_or("NOT FOUND".into(), |found| found.to_string())
+        );
     }
     println!("{} of {} planted bugs were found", bugs.len() - escaped, bugs.len());
     Ok((escaped > 0).then_some(FailureKind::Correctness))
@@ -336,5 +349,70 @@ impl Many {
             println!("{}", totals.ledger_row(self.first, failures.len()));
         }
         failures.first().and_then(|(_, report)| Some(report.failure.as_ref()?.kind))
+    }
+}
+
+/// Damages to clusters, shared out among threads.
+struct Repairs {
+    recipes: Arc<Recipes>,
+    first: u64,
+    damages: u64,
+    keep_going: bool,
+    threads: usize,
+    next: AtomicU64,
+    stops: AtomicBool,
+    tally: Mutex<Tally>,
+    failures: Mutex<Vec<String>>,
+    began: Instant,
+}
+
+impl Repairs {
+    fn new(line: &CommandLine, damages: u64, recipes: Arc<Recipes>) -> Repairs {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Repairs {
+            recipes,
+            first: line.seed.or(line.first).unwrap_or(1),
+            damages,
+            keep_going: line.keep_going,
+            threads: line.threads.unwrap_or(processors),
+            next: AtomicU64::new(0),
+            stops: AtomicBool::new(false),
+            tally: Mutex::default(),
+            failures: Mutex::default(),
+            began: Instant::now(),
+        }
+    }
+
+    fn run_all(&self) -> Option<FailureKind> {
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads {
+                scope.spawn(|| while self.run_next() {});
+            }
+        });
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        for failure in failures.iter() {
+            println!("{failure}");
+        }
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = self.began.elapsed().as_secs_f64();
+        println!("{tally}\n{seconds:.0} s on {} threads, {} failures", self.threads, failures.len());
+        (!failures.is_empty()).then_some(FailureKind::Correctness)
+    }
+
+    /// Damages the next cluster; `false`: there is none.
+    fn run_next(&self) -> bool {
+        let place = self.next.fetch_add(1, Ordering::Relaxed);
+        let done = place * DAMAGES_PER_CLUSTER;
+        if done >= self.damages || self.stops.load(Ordering::Relaxed) {
+            return false;
+        }
+        let damages = (self.damages - done).min(DAMAGES_PER_CLUSTER);
+        let (tally, ended) = damage_cluster(self.first + place, damages, &self.recipes);
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(&tally);
+        if let Err(text) = ended {
+            self.stops.fetch_or(!self.keep_going, Ordering::Relaxed);
+            self.failures.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+        true
     }
 }

@@ -86,6 +86,11 @@ pub fn keep_panics() {
     }));
 }
 
+/// What the last panic of this thread said.
+pub(crate) fn take_panic() -> String {
+    PANIC.with(|kept| kept.borrow_mut().take()).unwrap_or_default()
+}
+
 /// Runs a plan.
 #[must_use]
 pub fn run(plan: &Plan, recipes: &Arc<Recipes>) -> Report {
@@ -103,7 +108,7 @@ pub fn run_with(plan: &Plan, recipes: &Arc<Recipes>, checks: Checks) -> Report {
     let failure = match ended {
         Ok(failure) => failure,
         Err(_) => {
-            let text = PANIC.with(|kept| kept.borrow_mut().take()).unwrap_or_default();
+            let text = take_panic();
             let at_ms = simulation.as_ref().map_or(0, |simulation| simulation.world.now_ms);
             let violation = Violation { checker: "assertion", text, at_ms };
             Some(Failure { kind: FailureKind::Crash, violation })
@@ -388,13 +393,13 @@ fn create(at: &str) -> Operation {
     Operation::Create { path: path(at), data, mode, acl: None }
 }
 
-fn is_led(world: &World) -> bool {
+pub(crate) fn is_led(world: &World) -> bool {
     let leads = |id: &&u64| world.is_up(**id) && world.replica(**id).is_serving_leader();
     world.servers.keys().filter(leads).count() == 1
 }
 
 /// Every server has applied everything there is.
-fn is_level(world: &World) -> bool {
+pub(crate) fn is_level(world: &World) -> bool {
     let up = || world.servers.keys().filter(|id| world.is_up(**id));
     let newest = up().map(|id| world.replica(*id).raft().last_index().0).max();
     up().count() == world.servers.len()
