@@ -395,7 +395,11 @@ impl Repairs {
         }
         let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = self.began.elapsed().as_secs_f64();
-        println!("{tally}\n{seconds:.0} s on {} threads, {} failures", self.threads, failures.len());
+        println!(
+            "{tally}\n{seconds:.0} s on {} threads, {} failures",
+            self.threads,
+            failures.len()
+        );
         (!failures.is_empty()).then_some(FailureKind::Correctness)
     }
 
