@@ -288,9 +288,9 @@ fn restore(server: &mut super::Server, shadow: FaultyDisk, honest: &Recovered) {
 /// Whether something durable is missing and nobody was told.
 fn is_less(found: &Recovered, honest: &Recovered) -> bool {
     let last = |read: &Recovered| {
-        read.entries.last().map_or((read.snapshot.index, read.snapshot.term), |last| {
-            (last.index, last.term)
-        })
+        read.entries
+            .last()
+            .map_or((read.snapshot.index, read.snapshot.term), |last| (last.index, last.term))
     };
     last(found) != last(honest)
         || found.snapshot.index != honest.snapshot.index
