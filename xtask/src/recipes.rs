@@ -42,7 +42,7 @@ fn standard_recipes() -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds a crate under one of its features into target/recipes/<folder>-<feature>.wasm.
+/// Builds a crate under one of its features into `target/recipes/<folder>-<feature>.wasm`.
 pub(crate) fn build_with_feature(folder: &str, feature: &str) -> anyhow::Result<()> {
     let toolchain = quorate_recipe_build::install(&mut say)?;
     let folder = workspace_folder().join(folder);
