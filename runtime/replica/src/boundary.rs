@@ -125,7 +125,8 @@ pub enum Action {
         connection: u64,
     },
     /// Send a frame to a peer, on the connection of the newest [`Input::PeerConnected`] that was
-    /// handled and on no later one; lost if that is gone.
+    /// handled and on no later one; lost if that is gone. Never follows a [`Action::ClosePeer`] or
+    /// an [`Input::PeerDisconnected`] of that connection: a refused peer is told nothing.
     SendPeer {
         /// Which member.
         peer: ServerId,

@@ -72,8 +72,7 @@ impl<E: RecipeExecutor> Replica<E> {
             self.write(&write);
         }
         for (to, message) in output.messages {
-            let frame = PeerFrame::Raft(codec::encode_message(&message).into());
-            self.actions.push_back(Action::SendPeer { peer: server_of(to), frame });
+            self.send_peer(server_of(to), PeerFrame::Raft(codec::encode_message(&message).into()));
         }
         if let Some(mark) = output.installed {
             self.swap_state(&mark);

@@ -16,7 +16,6 @@ use quorate_raft::{Role, Term};
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, ServerId, SessionId, Zxid};
 use quorate_wire::peer::PeerFrame;
 
-use crate::Action;
 use crate::server_of;
 
 /// Who asked the leader.
@@ -235,7 +234,7 @@ impl<E: RecipeExecutor> Replica<E> {
         } else {
             let request = codec::encode_forward(term, request).into();
             let frame = PeerFrame::Forward { id: attempt, request };
-            self.actions.push_back(Action::SendPeer { peer: leader, frame });
+            self.send_peer(leader, frame);
         }
     }
 
@@ -252,7 +251,7 @@ impl<E: RecipeExecutor> Replica<E> {
             }
             Ok((term, _)) if !leads || term != self.raft.term() => {
                 let frame = PeerFrame::ForwardLost { id };
-                self.actions.push_back(Action::SendPeer { peer, frame });
+                self.send_peer(peer, frame);
             }
             Ok((_, request)) => self.lead(Source::Peer { peer, generation, id }, request),
             Err(error) => self.close_peer(peer, alloc::format!("a forwarded request: {error}")),

@@ -142,6 +142,14 @@ impl<E: RecipeExecutor> Replica<E> {
         }
     }
 
+    /// The only way to a peer. Who is not connected or was refused is told nothing: what consensus
+    /// or a transfer has for it counts as lost on the way.
+    pub(crate) fn send_peer(&mut self, peer: ServerId, frame: PeerFrame) {
+        if self.peers.contains_key(&peer) {
+            self.actions.push_back(Action::SendPeer { peer, frame });
+        }
+    }
+
     fn on_raft_message(&mut self, peer: ServerId, bytes: &[u8]) {
         let received = match codec::decode_message(bytes) {
             Ok(message) => self
@@ -193,7 +201,7 @@ impl<E: RecipeExecutor> Replica<E> {
             self.on_touches(&sessions);
         } else if !sessions.is_empty() {
             let frame = PeerFrame::Touch { sessions };
-            self.actions.push_back(Action::SendPeer { peer: leader, frame });
+            self.send_peer(leader, frame);
         }
         true
     }

@@ -6,7 +6,6 @@
 //! zxid z is proposed at index z.
 
 use crate::Replica;
-use crate::boundary::Action;
 use crate::connection::to_usize;
 use crate::forward::Source;
 use crate::leading::{HeldAnswer, Leading};
@@ -166,7 +165,7 @@ impl<E: RecipeExecutor> Replica<E> {
                 };
                 if self.peers.get(&peer).is_some_and(|known| known.generation == generation) {
                     let frame = PeerFrame::ForwardAnswer { id, after, outcome };
-                    self.actions.push_back(Action::SendPeer { peer, frame });
+                    self.send_peer(peer, frame);
                 }
             }
             Source::Leader => {}

@@ -227,7 +227,7 @@ impl<E: RecipeExecutor> Replica<E> {
             total: u64::try_from(file.len()).expect("usize fits in 64 bits"),
             bytes: Bytes::copy_from_slice(part),
         };
-        self.actions.push_back(Action::SendPeer { peer, frame });
+        self.send_peer(peer, frame);
     }
 
     pub(crate) fn on_snapshot_ack(
@@ -295,7 +295,7 @@ impl<E: RecipeExecutor> Replica<E> {
 
     fn acknowledge_part(&mut self, to: ServerId, index: u64, received: u64, refused: bool) {
         let frame = PeerFrame::SnapshotAck { index, received, refused };
-        self.actions.push_back(Action::SendPeer { peer: to, frame });
+        self.send_peer(to, frame);
     }
 
     /// Every part is here: check the whole and make it durable.

@@ -94,9 +94,9 @@ impl PeerLink {
         self.lanes[Lane::of(&frame) as usize].push(frame, bytes);
     }
 
-    /// Ends the connection for a reason that is logged on both sides.
+    /// Ends the connection for a reason that is logged on both sides; nothing more is sent on it.
     pub(crate) fn abandon(&self, reason: &str) {
-        self.lanes[Lane::Control as usize].abandon(reason.to_owned());
+        self.lanes.iter().for_each(|lane| lane.abandon(reason.to_owned()));
     }
 
     /// Ends the connection once what waits on the control stream is sent.

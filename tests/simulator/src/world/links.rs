@@ -132,12 +132,15 @@ impl World {
     }
 
     pub(super) fn send_to_peer(&mut self, from: u64, to: u64, frame: &PeerFrame) {
-        let generation = self.servers[&from].generations.get(&to).copied();
+        let Some(generation) = self.servers[&from].generations.get(&to).copied() else {
+            let text = format!("server {from} sends to {to}, which it has let go: {frame:?}");
+            self.fail("boundary", text);
+            return;
+        };
         let Some(link) = self.links.get(&ordered(from, to)) else { return };
-        if !link.up || generation != Some(link.generation) {
+        if !link.up || generation != link.generation {
             return;
         }
-        let generation = link.generation;
         self.counts.messages += 1;
         let bytes = peer::encode(frame);
         self.sum.add(&[from, to]);

@@ -85,7 +85,8 @@ pub struct Server {
     /// Frames that will be handled together.
     pub(super) gathered: Vec<Input>,
     pub(super) wake_at_ms: Option<u64>,
-    /// The newest connection to each peer that the replica has heard of: what it sends goes there.
+    /// The newest connection to each peer that the replica has heard of and that neither it nor the
+    /// network has closed: what it sends goes there.
     pub(super) generations: BTreeMap<u64, u64>,
     pub incarnation: u64,
 }
@@ -116,6 +117,21 @@ impl Server {
             wake_at_ms: None,
             generations: BTreeMap::new(),
             incarnation: id * 1_000,
+        }
+    }
+
+    /// What the replica is about to hear of its connections to peers.
+    pub(super) fn note_connection(&mut self, input: &Input) {
+        match input {
+            Input::PeerConnected { peer, generation, .. } => {
+                self.generations.insert(peer.0, *generation);
+            }
+            Input::PeerDisconnected { peer, generation }
+                if self.generations.get(&peer.0) == Some(generation) =>
+            {
+                self.generations.remove(&peer.0);
+            }
+            _ => {}
         }
     }
 

@@ -233,10 +233,8 @@ impl World {
         self.handle_gathered(id);
         let Some(server) = self.servers.get_mut(&id) else { return };
         let now = server.clock.now(now_ms);
+        server.note_connection(&input);
         let Some(replica) = &mut server.replica else { return };
-        if let Input::PeerConnected { peer, generation, .. } = &input {
-            server.generations.insert(peer.0, *generation);
-        }
         replica.handle(now, input);
         self.after_handling(id);
     }
@@ -359,7 +357,7 @@ impl World {
                 self.send_to_client(connection, Carried::Closed);
             }
             Action::SendPeer { peer, frame } => self.send_to_peer(id, peer.0, &frame),
-            Action::ClosePeer { peer, .. } => self.break_link(ordered(id, peer.0)),
+            Action::ClosePeer { peer, .. } => self.close_peer(id, peer.0),
             Action::Disk { batch, operations } => self.queue_disk(id, batch, operations),
             Action::SaveSnapshot { mark, machine } => {
                 let save = Box::new(SnapshotSave::State { mark, machine });
@@ -380,6 +378,11 @@ impl World {
             Action::PeersChanged { members } => self.on_peers_changed(id, members),
             Action::ShutdownComplete => self.end_in_order(id),
         }
+    }
+
+    fn close_peer(&mut self, id: u64, peer: u64) {
+        self.server_mut(id).generations.remove(&peer);
+        self.break_link(ordered(id, peer));
     }
 
     fn on_alarm(&mut self, id: u64, text: String) {
