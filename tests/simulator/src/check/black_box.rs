@@ -244,25 +244,31 @@ fn keep_least(ends: BTreeSet<Standing>) -> BTreeSet<Standing> {
     kept
 }
 
+/// Where the window that begins with this call ends: where nothing is under way.
+fn window_end(required: &[&Call], first: usize) -> usize {
+    let mut last_end = required[first].ended;
+    let mut next = first + 1;
+    while next < required.len() && required[next].sent < last_end {
+        last_end = last_end.max(required[next].ended);
+        next += 1;
+    }
+    next
+}
+
 /// How many calls were judged and skipped, or the calls for which there is no order.
 fn judge(mut calls: Vec<Call>) -> Result<(u64, u64), (BTreeSet<Standing>, Vec<Call>)> {
     calls.sort_by_key(|call| call.sent);
     let required: Vec<&Call> = calls.iter().filter(|call| !call.optional).collect();
     let optional: Vec<&Call> = calls.iter().filter(|call| call.optional).collect();
     let mut standings = BTreeSet::from([(State::Absent, BTreeSet::new())]);
-    let (mut judged, mut skipped, mut first) = (0, 0, 0);
-    while first < required.len() {
-        let from = required[first].sent;
-        let mut last_end = required[first].ended;
-        let mut next = first + 1;
-        while next < required.len() && required[next].sent < last_end {
-            last_end = last_end.max(required[next].ended);
-            next += 1;
-        }
+    let (mut judged, mut skipped) = (0, 0);
+    // An empty window comes first: what has no answer may have been done before all that has.
+    let (mut first, mut next) = (0, 0);
+    loop {
         let window = &required[first..next];
+        let from = window.first().map_or(0, |call| call.sent);
         // Between two windows something without an answer may have been done.
         let until = required.get(next).map_or(u64::MAX, |call| call.sent);
-        first = next;
         let alive: Vec<&Call> = optional
             .iter()
             .copied()
@@ -281,20 +287,21 @@ fn judge(mut calls: Vec<Call>) -> Result<(u64, u64), (BTreeSet<Standing>, Vec<Ca
             ends: BTreeSet::new(),
         };
         let whole = window.len() <= WINDOW_CALLS_MAX && search.search(&begin);
-        let ends = keep_least(search.ends);
-        if !whole || ends.len() > STANDINGS_MAX {
+        standings = keep_least(search.ends);
+        if !whole || standings.len() > STANDINGS_MAX {
             skipped += window.len() as u64;
             standings = BTreeSet::from([(State::Any, BTreeSet::new())]);
-            continue;
-        }
-        judged += window.len() as u64;
-        if ends.is_empty() {
+        } else if standings.is_empty() {
             let told = window.iter().chain(&alive).map(|call| (*call).clone()).collect();
             return Err((begin, told));
+        } else {
+            judged += window.len() as u64;
         }
-        standings = ends;
+        if next == required.len() {
+            return Ok((judged, skipped));
+        }
+        (first, next) = (next, window_end(&required, next));
     }
-    Ok((judged, skipped))
 }
 
 /// Turns operations into calls at each znode.
@@ -629,6 +636,15 @@ mod tests {
         assert!(holds(vec![create(), set(), read(2, shown(1, 1))]));
         assert!(holds(vec![create(), set(), read(1, shown(0, 0)), read(2, shown(1, 1))]));
         assert!(!holds(vec![create(), set(), read(2, shown(0, 0)), read(3, shown(1, 1))]));
+    }
+
+    #[test]
+    fn what_has_no_answer_and_is_over_may_have_been_done_before_everything_else() {
+        let create = |times| unknown(0, times, Action::Create(0));
+        let read = |told| call(1, (6, 7), Action::Read, told);
+        assert!(holds(vec![create((1, 5)), read(shown(0, 0))]));
+        assert!(holds(vec![create((1, 5)), read(Told::NotThere)]));
+        assert!(!holds(vec![create((8, 9)), read(shown(0, 0))]));
     }
 
     #[test]

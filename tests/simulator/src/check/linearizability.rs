@@ -274,69 +274,21 @@ impl Checker for Linearizability {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::told::{Told, requested};
     use crate::history::Moment;
     use bytes::Bytes;
     use quorate_client::protocol::CallFailure;
-    use quorate_raft::EntryKind;
     use quorate_types::request::CreateMode;
     use quorate_types::{Refusal, Stat, ZnodePath};
 
-    const SESSION: SessionId = SessionId(1);
-
-    #[derive(Default)]
-    struct Run {
-        history: History,
-        checker: Linearizability,
-    }
+    type Run = Told<Linearizability>;
 
     impl Run {
-        /// A run in which a session is open since entry 1.
-        fn new() -> Run {
-            let mut run = Run::default();
-            let password = [0; 16];
-            let open = Change::OpenSession { password, timeout_ms: 1, identity: String::new() };
-            run.commit(Origin::Leader, vec![open], None).unwrap();
-            run
-        }
-
-        fn ask(&mut self, operation: Operation, level: ReadLevel) -> OperationId {
-            let id = OperationId(self.history.operations.len());
-            let request = (SESSION, id.0 as u64 + 1);
-            self.history.operations.push(AskedOperation {
-                client: 0,
-                operation,
-                level,
-                asked: Moment::default(),
-                request: Some(request),
-                first_sent: None,
-                times_sent: 1,
-                parked: None,
-                refused_at: None,
-                abandoned: false,
-                ended: None,
-            });
-            self.history.by_request.insert(request, id);
-            self.checker.observe(&self.history, &Observation::Asked { id }).unwrap();
+        fn request(&mut self, operation: Operation, level: ReadLevel) -> OperationId {
+            let sequence = self.history.operations.len() as u64 + 1;
+            let id = self.ask(sequence, operation, level);
+            self.observe(&Observation::Asked { id }).unwrap();
             id
-        }
-
-        fn commit(
-            &mut self,
-            origin: Origin,
-            changes: Vec<Change>,
-            reply: Option<Outcome>,
-        ) -> Result<(), String> {
-            let transaction = Transaction { time_ms: 0, origin, changes, reply, call: None };
-            let entry = CommittedEntry {
-                zxid: self.history.newest().next(),
-                term: 1,
-                kind: EntryKind::Command,
-                fingerprint: 0,
-                transaction: Some(transaction),
-                moment: Moment::default(),
-            };
-            self.history.entries.push(entry.clone());
-            self.checker.observe(&self.history, &Observation::Committed { entry: &entry })
         }
 
         fn end(&mut self, id: OperationId, zxid: u64, outcome: Outcome) -> Result<(), String> {
@@ -345,14 +297,12 @@ mod tests {
                 zxid: Some(Zxid(zxid)),
                 result: outcome.map_err(CallFailure::Refused),
             });
-            self.checker.observe(&self.history, &Observation::Ended { id })
+            self.observe(&Observation::Ended { id })
         }
 
         /// Does the creation of `/a`, which must be the next entry.
         fn create(&mut self, id: OperationId) -> Result<(), String> {
-            let request = self.history.operation(id).request.unwrap();
-            let (session, sequence) = request;
-            let origin = Origin::Session { session, sequence, forgotten: Vec::new() };
+            let (_, sequence) = self.history.operation(id).request.unwrap();
             let change = Change::CreateZnode {
                 path: path(),
                 data: Bytes::new(),
@@ -360,13 +310,13 @@ mod tests {
                 kind: quorate_machine::ZnodeKind::Persistent,
             };
             let zxid = self.history.newest().next();
-            self.commit(origin, vec![change], Some(created(zxid)))
+            self.commit_with_reply(requested(sequence), vec![change], Some(created(zxid)))
         }
 
         /// `/a` was created by entry 2, and somebody knows it.
         fn with_znode() -> Run {
-            let mut run = Run::new();
-            let id = run.ask(creation(), ReadLevel::Linearizable);
+            let mut run = Run::with_session();
+            let id = run.request(creation(), ReadLevel::Linearizable);
             run.create(id).unwrap();
             run.end(id, 2, created(Zxid(2))).unwrap();
             run
@@ -402,60 +352,60 @@ mod tests {
     #[test]
     fn a_linearizable_read_must_not_be_older_than_what_was_acknowledged() {
         let absent = || Ok(Reply::Exists(None));
-        let mut run = Run::new();
-        let early = run.ask(exists(), ReadLevel::Linearizable);
-        let write = run.ask(creation(), ReadLevel::Linearizable);
+        let mut run = Run::with_session();
+        let early = run.request(exists(), ReadLevel::Linearizable);
+        let write = run.request(creation(), ReadLevel::Linearizable);
         run.create(write).unwrap();
         run.end(write, 2, created(Zxid(2))).unwrap();
         run.end(early, 1, absent()).unwrap();
-        let late = run.ask(exists(), ReadLevel::Linearizable);
+        let late = run.request(exists(), ReadLevel::Linearizable);
         run.end(late, 1, absent()).unwrap_err();
-        let local = run.ask(exists(), ReadLevel::Local);
+        let local = run.request(exists(), ReadLevel::Local);
         run.end(local, 1, absent()).unwrap();
-        let wrong = run.ask(exists(), ReadLevel::Local);
+        let wrong = run.request(exists(), ReadLevel::Local);
         run.end(wrong, 2, absent()).unwrap_err();
-        let ahead = run.ask(exists(), ReadLevel::Local);
+        let ahead = run.request(exists(), ReadLevel::Local);
         run.end(ahead, 3, absent()).unwrap_err();
     }
 
     #[test]
     fn a_refusal_needs_a_state_that_explains_it_after_what_was_acknowledged() {
-        let mut run = Run::new();
-        let early = run.ask(deletion(), ReadLevel::Linearizable);
-        let write = run.ask(creation(), ReadLevel::Linearizable);
+        let mut run = Run::with_session();
+        let early = run.request(deletion(), ReadLevel::Linearizable);
+        let write = run.request(creation(), ReadLevel::Linearizable);
         run.create(write).unwrap();
         run.end(write, 2, created(Zxid(2))).unwrap();
         run.end(early, 2, refusal(ErrorCode::NoNode)).unwrap();
         for (zxid, code) in
             [(1, ErrorCode::NoNode), (2, ErrorCode::NoNode), (2, ErrorCode::NotEmpty)]
         {
-            let late = run.ask(deletion(), ReadLevel::Linearizable);
+            let late = run.request(deletion(), ReadLevel::Linearizable);
             run.end(late, zxid, refusal(code)).unwrap_err();
         }
-        let again = run.ask(creation(), ReadLevel::Linearizable);
+        let again = run.request(creation(), ReadLevel::Linearizable);
         run.end(again, 2, refusal(ErrorCode::NodeExists)).unwrap();
-        let small = run.ask(creation(), ReadLevel::Linearizable);
+        let small = run.request(creation(), ReadLevel::Linearizable);
         run.end(small, 2, refusal(ErrorCode::QuotaExceeded)).unwrap_err();
     }
 
     #[test]
     fn a_write_is_done_as_answered_or_not_at_all() {
-        let mut run = Run::new();
-        let never = run.ask(creation(), ReadLevel::Linearizable);
+        let mut run = Run::with_session();
+        let never = run.request(creation(), ReadLevel::Linearizable);
         run.end(never, 1, created(Zxid(1))).unwrap_err();
-        let mut run = Run::new();
-        let other = run.ask(creation(), ReadLevel::Linearizable);
+        let mut run = Run::with_session();
+        let other = run.request(creation(), ReadLevel::Linearizable);
         run.create(other).unwrap();
         run.end(other, 2, created(Zxid(1))).unwrap_err();
         run.end(other, 1, created(Zxid(2))).unwrap_err();
         let mut run = Run::with_znode();
-        let refused = run.ask(creation(), ReadLevel::Linearizable);
+        let refused = run.request(creation(), ReadLevel::Linearizable);
         run.end(refused, 2, refusal(ErrorCode::NodeExists)).unwrap();
-        let deleter = run.ask(deletion(), ReadLevel::Linearizable);
+        let deleter = run.request(deletion(), ReadLevel::Linearizable);
         let (session, sequence) = run.history.operation(deleter).request.unwrap();
         let origin = Origin::Session { session, sequence, forgotten: Vec::new() };
         let delete = Change::DeleteZnode { path: path() };
-        run.commit(origin, vec![delete], Some(Ok(Reply::Done))).unwrap();
+        run.commit_with_reply(origin, vec![delete], Some(Ok(Reply::Done))).unwrap();
         run.create(refused).unwrap_err();
     }
 }

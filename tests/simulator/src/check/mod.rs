@@ -18,6 +18,8 @@ mod sequential_names;
 mod session_expiry;
 mod session_grants;
 mod session_order;
+#[cfg(test)]
+mod told;
 mod watches;
 
 use crate::history::History;

@@ -328,9 +328,7 @@ impl Checker for SessionExpiry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Moment;
-
-    const SESSION: SessionId = SessionId(1);
+    use crate::check::told::{SESSION, committed};
 
     /// Server 1 leads term 2 from 1,000 ms on, and has proposed entry 5 at `decided_ms`: the end of a
     /// session of 1,100 ms with these frames.
@@ -345,15 +343,7 @@ mod tests {
         let terms = BTreeMap::from([(2, leadership)]);
         let mut checker = SessionExpiry { terms, calm_since_ms, ..SessionExpiry::default() };
         let ended = Session { timeout_ms: 1_100, attached: None, frames: frames.into() };
-        let entry = CommittedEntry {
-            zxid: Zxid(5),
-            term: 2,
-            kind: EntryKind::Command,
-            fingerprint: 0,
-            transaction: None,
-            moment: Moment::default(),
-        };
-        checker.judge(SESSION, &ended, &entry)
+        checker.judge(SESSION, &ended, &committed(Zxid(5), 2))
     }
 
     fn frame(server: u64, sent_ms: u64) -> Frame {

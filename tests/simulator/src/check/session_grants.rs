@@ -180,92 +180,57 @@ impl Checker for SessionGrants {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Moment;
-    use quorate_machine::{ConnectionOrigin, Transaction};
-    use quorate_raft::EntryKind;
+    use crate::check::told::{SESSION, Told, connected, open};
 
-    const SESSION: SessionId = SessionId(1);
+    impl Told<SessionGrants> {
+        fn connect(&mut self, client: usize, connection: u64, zxid: u64) -> Result<(), String> {
+            self.observe(&Observation::Connected {
+                client,
+                connection,
+                session: SESSION,
+                server: ServerId(1),
+                resumed: connection != 1,
+                timeout_ms: 1_000,
+                zxid: Zxid(zxid),
+            })
+        }
 
-    fn commit(
-        checker: &mut SessionGrants,
-        history: &mut History,
-        connection: u64,
-        change: Change,
-    ) -> Result<(), String> {
-        let origin = Origin::Connection(ConnectionOrigin { server: ServerId(1), connection });
-        let changes = vec![change];
-        let transaction = Transaction { time_ms: 0, origin, changes, reply: None, call: None };
-        let entry = CommittedEntry {
-            zxid: history.newest().next(),
-            term: 1,
-            kind: EntryKind::Command,
-            fingerprint: 0,
-            transaction: Some(transaction),
-            moment: Moment::default(),
-        };
-        history.entries.push(entry.clone());
-        checker.observe(history, &Observation::Committed { entry: &entry })
-    }
-
-    fn open(password: u8) -> Change {
-        let identity = String::from("client-0");
-        Change::OpenSession { password: [password; 16], timeout_ms: 1_000, identity }
-    }
-
-    fn connect(
-        checker: &mut SessionGrants,
-        history: &History,
-        client: usize,
-        (connection, zxid): (u64, u64),
-    ) -> Result<(), String> {
-        let what = Observation::Connected {
-            client,
-            connection,
-            session: SESSION,
-            server: ServerId(1),
-            resumed: connection != 1,
-            timeout_ms: 1_000,
-            zxid: Zxid(zxid),
-        };
-        checker.observe(history, &what)
-    }
-
-    fn opened_and_attached() -> (SessionGrants, History) {
-        let (mut checker, mut history) = (SessionGrants::default(), History::default());
-        commit(&mut checker, &mut history, 1, open(1)).unwrap();
-        let attach = Change::AttachSession { session: SESSION };
-        commit(&mut checker, &mut history, 2, attach).unwrap();
-        connect(&mut checker, &history, 0, (1, 1)).unwrap();
-        (checker, history)
+        fn opened_and_attached() -> Told<SessionGrants> {
+            let mut told = Told::with_session();
+            let attach = Change::AttachSession { session: SESSION };
+            told.commit(connected(2), attach).unwrap();
+            told.connect(0, 1, 1).unwrap();
+            told
+        }
     }
 
     #[test]
     fn a_session_goes_on_with_its_own_client() {
-        let (mut checker, history) = opened_and_attached();
-        connect(&mut checker, &history, 0, (2, 2)).unwrap();
-        connect(&mut checker, &history, 1, (2, 2)).unwrap_err();
+        let mut told = Told::opened_and_attached();
+        told.connect(0, 2, 2).unwrap();
+        told.connect(1, 2, 2).unwrap_err();
     }
 
     #[test]
     fn another_life_of_the_client_is_somebody_else() {
-        let (mut checker, history) = opened_and_attached();
+        let mut told = Told::opened_and_attached();
         let died = Observation::ClientDied { client: 0, session: Some(SESSION) };
-        checker.observe(&history, &died).unwrap();
-        connect(&mut checker, &history, 0, (2, 2)).unwrap_err();
+        told.observe(&died).unwrap();
+        told.connect(0, 2, 2).unwrap_err();
     }
 
     #[test]
     fn a_session_is_granted_by_the_transaction_that_the_server_names() {
-        let (mut checker, history) = opened_and_attached();
-        connect(&mut checker, &history, 0, (2, 1)).unwrap_err();
-        connect(&mut checker, &history, 0, (3, 2)).unwrap_err();
+        let mut told = Told::opened_and_attached();
+        told.connect(0, 2, 1).unwrap_err();
+        told.connect(0, 3, 2).unwrap_err();
     }
 
     #[test]
     fn no_two_sessions_have_the_same_password() {
-        let (mut checker, mut history) = (SessionGrants::default(), History::default());
-        commit(&mut checker, &mut history, 1, open(1)).unwrap();
-        commit(&mut checker, &mut history, 1, open(1)).unwrap();
-        commit(&mut checker, &mut history, 2, open(1)).unwrap_err();
+        let mut told = Told::<SessionGrants>::default();
+        told.commit(connected(1), open(1)).unwrap();
+        told.commit(connected(1), open(1)).unwrap();
+        told.commit(connected(2), open(1)).unwrap_err();
     }
 }

@@ -347,55 +347,20 @@ impl Checker for SessionOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Moment;
+    use crate::check::told::{SESSION, Told, connected, requested};
     use crate::work::path;
     use bytes::Bytes;
-    use quorate_machine::ConnectionOrigin;
-    use quorate_raft::EntryKind;
     use quorate_types::request::{CreateMode, ReadLevel};
-    use quorate_types::{Refusal, Reply, ServerId, TicketId};
+    use quorate_types::{Refusal, Reply, TicketId};
 
-    const SESSION: SessionId = SessionId(1);
-
-    /// A session that connection 1 opened with the first transaction.
-    struct Told {
-        history: History,
-        checker: SessionOrder,
-    }
-
-    impl Told {
-        fn new() -> Told {
-            let mut told = Told { history: History::default(), checker: SessionOrder::default() };
-            let password = [0; 16];
-            let identity = String::from("client-0");
-            let open = Change::OpenSession { password, timeout_ms: 1_000, identity };
-            assert_eq!(told.commit(connected(1), open), Ok(()));
-            told
-        }
-
-        fn commit(&mut self, origin: Origin, change: Change) -> Result<(), String> {
-            let transaction =
-                Transaction { time_ms: 0, origin, changes: vec![change], reply: None, call: None };
-            let entry = CommittedEntry {
-                zxid: self.history.newest().next(),
-                term: 1,
-                kind: EntryKind::Command,
-                fingerprint: 0,
-                transaction: Some(transaction),
-                moment: Moment::default(),
-            };
-            self.history.entries.push(entry.clone());
-            self.checker.observe(&self.history, &Observation::Committed { entry: &entry })
-        }
-
+    impl Told<SessionOrder> {
         fn attach(&mut self, connection: u64) {
             let attach = Change::AttachSession { session: SESSION };
             assert_eq!(self.commit(connected(connection), attach), Ok(()));
         }
 
         fn done(&mut self, sequence: u64) -> Result<(), String> {
-            let origin = Origin::Session { session: SESSION, sequence, forgotten: Vec::new() };
-            self.commit(origin, Change::DeleteZnode { path: path("/a") })
+            self.commit(requested(sequence), Change::DeleteZnode { path: path("/a") })
         }
 
         fn sent(
@@ -404,13 +369,8 @@ mod tests {
             connection: u64,
             operation: Operation,
         ) -> Result<(), String> {
-            let known = self.history.by_request.get(&(SESSION, sequence)).copied();
-            let id = known.unwrap_or(OperationId(self.history.operations.len()));
-            if known.is_none() {
-                self.history.by_request.insert((SESSION, sequence), id);
-                self.history.operations.push(asked(sequence, operation));
-            }
-            self.checker.observe(&self.history, &Observation::Sent { id, connection })
+            let id = self.ask(sequence, operation, ReadLevel::Local);
+            self.observe(&Observation::Sent { id, connection })
         }
 
         fn write(&mut self, sequence: u64, connection: u64) -> Result<(), String> {
@@ -443,33 +403,13 @@ mod tests {
                 zxid: Zxid(zxid),
                 outcome: &outcome,
             };
-            self.checker.observe(&self.history, &what)
-        }
-    }
-
-    fn connected(connection: u64) -> Origin {
-        Origin::Connection(ConnectionOrigin { server: ServerId(1), connection })
-    }
-
-    fn asked(sequence: u64, operation: Operation) -> crate::history::AskedOperation {
-        crate::history::AskedOperation {
-            client: 0,
-            operation,
-            level: ReadLevel::Local,
-            asked: Moment::default(),
-            request: Some((SESSION, sequence)),
-            first_sent: None,
-            times_sent: 1,
-            parked: None,
-            refused_at: None,
-            abandoned: false,
-            ended: None,
+            self.observe(&what)
         }
     }
 
     #[test]
     fn writes_take_effect_in_the_order_sent() {
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         for sequence in 1..=3 {
             told.write(sequence, 1).unwrap();
         }
@@ -480,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_request_refused_for_a_while_may_come_later() {
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         told.write(1, 1).unwrap();
         told.write(2, 1).unwrap();
         told.done(2).unwrap();
@@ -491,7 +431,7 @@ mod tests {
 
     #[test]
     fn an_older_connection_has_no_effect_after_the_session_is_attached_elsewhere() {
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         told.write(1, 1).unwrap();
         told.write(2, 1).unwrap();
         told.attach(2);
@@ -502,7 +442,7 @@ mod tests {
 
     #[test]
     fn what_was_overtaken_on_an_older_connection_must_have_been_refused() {
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         told.write(1, 1).unwrap();
         told.write(2, 1).unwrap();
         told.done(2).unwrap();
@@ -513,7 +453,7 @@ mod tests {
 
     #[test]
     fn requests_are_sent_again_in_order() {
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         told.write(1, 1).unwrap();
         told.write(2, 1).unwrap();
         told.write(2, 2).unwrap();
@@ -522,7 +462,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_never_goes_back() {
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         told.read(1, 1).unwrap();
         told.read(2, 1).unwrap();
         told.answer(1, 1, 5, None).unwrap();
@@ -531,13 +471,13 @@ mod tests {
 
     #[test]
     fn a_read_shows_the_writes_sent_before_it() {
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         told.write(1, 1).unwrap();
         told.read(2, 1).unwrap();
         told.done(1).unwrap();
         told.answer(2, 1, 1, None).unwrap_err();
 
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         told.write(1, 1).unwrap();
         told.read(2, 1).unwrap();
         told.answer(2, 1, 1, None).unwrap();
@@ -546,7 +486,7 @@ mod tests {
 
     #[test]
     fn only_a_parked_call_is_answered_where_it_was_not_sent() {
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         told.write(1, 1).unwrap();
         told.attach(2);
         told.answer(1, 2, 2, None).unwrap_err();
@@ -560,7 +500,7 @@ mod tests {
 
     #[test]
     fn answers_come_in_order() {
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         told.read(1, 1).unwrap();
         told.read(2, 1).unwrap();
         told.answer(2, 1, 1, None).unwrap();
@@ -569,7 +509,7 @@ mod tests {
 
     #[test]
     fn only_a_later_attachment_makes_a_session_moved() {
-        let mut told = Told::new();
+        let mut told = Told::with_session();
         told.write(1, 1).unwrap();
         told.answer(1, 1, 1, Some(ErrorCode::SessionMoved)).unwrap_err();
         told.attach(2);

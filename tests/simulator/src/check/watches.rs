@@ -474,10 +474,9 @@ impl Checker for Watches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Moment;
+    use crate::check::told::committed;
     use crate::work::path;
     use quorate_machine::{Origin, Transaction};
-    use quorate_raft::EntryKind;
 
     /// `/a` is set in each of so many entries.
     fn history(entries: u64) -> History {
@@ -486,16 +485,9 @@ mod tests {
             let (data, version) = (Bytes::from("x"), 0);
             let changes = vec![Change::SetData { path: path("/a"), data, version }];
             let origin = Origin::Leader;
-            let transaction =
-                Some(Transaction { time_ms: 0, origin, changes, reply: None, call: None });
-            history.entries.push(CommittedEntry {
-                zxid: Zxid(number),
-                term: 1,
-                kind: EntryKind::Command,
-                fingerprint: 0,
-                transaction,
-                moment: Moment::default(),
-            });
+            let transaction = Transaction { time_ms: 0, origin, changes, reply: None, call: None };
+            let transaction = Some(transaction);
+            history.entries.push(CommittedEntry { transaction, ..committed(Zxid(number), 1) });
         }
         history
     }
