@@ -9,8 +9,8 @@ use crate::entropy;
 use crate::handshake_words::handshake_words;
 use crate::identity_of::{CertificateName, NamelessCertificate, identity_of};
 use crate::inbox::{Event, Inbox, InboxClosed};
-use crate::outbox::{Next, Outbox};
-use crate::transport::{self, CloseCode, close};
+use crate::outbox::Outbox;
+use crate::transport::{self, CloseCode, WritingEnd, close};
 use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream};
 use quorate_machine::Identity;
 use quorate_replica::Input;
@@ -236,27 +236,10 @@ pub(crate) fn certificate_name(
 }
 
 async fn write_frames(outbox: &Outbox<ServerFrame>, send: &mut SendStream) -> (CloseCode, String) {
-    let mut bytes = Vec::new();
-    loop {
-        match outbox.next().await {
-            Next::Write(frames, weight) => {
-                bytes.clear();
-                for frame in &frames {
-                    bytes.extend_from_slice(&encode_server(frame));
-                }
-                if let Err(error) = send.write_all(&bytes).await {
-                    return (CloseCode::Done, error.to_string());
-                }
-                outbox.written(weight);
-            }
-            Next::Finish => {
-                let _ = send.finish();
-                // Until the other side has it all; a lost last word would look like a crash.
-                let _ = timeout(transport::FLUSH_DEADLINE, send.stopped()).await;
-                return (CloseCode::Done, String::from("the server closed it"));
-            }
-            Next::Abandon(reason) => return (CloseCode::TooSlow, reason),
-        }
+    match transport::write_all(outbox, send, encode_server).await {
+        WritingEnd::Broken(reason) => (CloseCode::Done, reason),
+        WritingEnd::Finished => (CloseCode::Done, String::from("the server closed it")),
+        WritingEnd::Abandoned(reason) => (CloseCode::TooSlow, reason),
     }
 }
 

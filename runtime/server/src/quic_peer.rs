@@ -11,10 +11,10 @@ use crate::entropy;
 use crate::handshake_words::handshake_words;
 use crate::identity_of::CertificateName;
 use crate::inbox::{Event, Inbox};
-use crate::outbox::{Next, Outbox};
+use crate::outbox::Outbox;
 use crate::quic_native::certificate_name;
 use crate::replica_thread::Members;
-use crate::transport::{self, CloseCode, close};
+use crate::transport::{self, CloseCode, WritingEnd, close};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use quorate_replica::Input;
 use quorate_types::{Incarnation, ServerId, Zxid};
@@ -602,25 +602,11 @@ impl LaneReader {
 }
 
 async fn write_lane(outbox: &Outbox<PeerFrame>, mut send: SendStream) -> (CloseCode, String) {
-    let mut bytes = Vec::new();
-    loop {
-        match outbox.next().await {
-            Next::Write(frames, weight) => {
-                bytes.clear();
-                for frame in &frames {
-                    bytes.extend_from_slice(&encode(frame));
-                }
-                if let Err(error) = send.write_all(&bytes).await {
-                    return (CloseCode::Done, error.to_string());
-                }
-                outbox.written(weight);
-            }
-            Next::Finish => {
-                let _ = send.finish();
-                let _ = timeout(transport::FLUSH_DEADLINE, send.stopped()).await;
-                return (CloseCode::ShuttingDown, String::from("this server is shutting down"));
-            }
-            Next::Abandon(reason) => return (CloseCode::Protocol, reason),
+    match transport::write_all(outbox, &mut send, encode).await {
+        WritingEnd::Broken(reason) => (CloseCode::Done, reason),
+        WritingEnd::Finished => {
+            (CloseCode::ShuttingDown, String::from("this server is shutting down"))
         }
+        WritingEnd::Abandoned(reason) => (CloseCode::Protocol, reason),
     }
 }

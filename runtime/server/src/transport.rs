@@ -5,12 +5,15 @@
 //! other side does.
 
 use crate::entropy;
+use crate::outbox::{Next, Outbox};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, TransportConfig, VarInt,
+    ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, SendStream, TransportConfig,
+    VarInt,
 };
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// From the first packet to the first stream of a client, or to the peer's hello.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
@@ -52,6 +55,47 @@ pub(crate) enum CloseCode {
 /// Closes a connection for a reason that both sides log.
 pub(crate) fn close(connection: &quinn::Connection, code: CloseCode, reason: &str) {
     connection.close(VarInt::from_u32(code as u32), reason.as_bytes());
+}
+
+/// Why nothing more is written to a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum WritingEnd {
+    /// The other side or the network ended it.
+    Broken(String),
+    /// Everything was written and nothing follows.
+    Finished,
+    /// What waited is not written, for this reason.
+    Abandoned(String),
+}
+
+/// Writes the frames that come into an outbox to a stream, each encoded by `encode`, to the end.
+pub(crate) async fn write_all<F>(
+    outbox: &Outbox<F>,
+    send: &mut SendStream,
+    encode: impl Fn(&F) -> Vec<u8>,
+) -> WritingEnd {
+    let mut bytes = Vec::new();
+    loop {
+        match outbox.next().await {
+            Next::Write(frames, weight) => {
+                bytes.clear();
+                for frame in &frames {
+                    bytes.extend_from_slice(&encode(frame));
+                }
+                if let Err(error) = send.write_all(&bytes).await {
+                    return WritingEnd::Broken(error.to_string());
+                }
+                outbox.written(weight);
+            }
+            Next::Finish => {
+                let _ = send.finish();
+                // Until the other side has it all; a lost last word would look like a crash.
+                let _ = timeout(FLUSH_DEADLINE, send.stopped()).await;
+                return WritingEnd::Finished;
+            }
+            Next::Abandon(reason) => return WritingEnd::Abandoned(reason),
+        }
+    }
 }
 
 /// Lets a server that starts again disown the connections of its last run at the first packet that
@@ -140,7 +184,6 @@ mod tests {
     use quinn::ConnectionError;
     use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
     use std::time::Instant;
-    use tokio::time::timeout;
 
     /// The port of a run that was cut off is free once its threads are gone.
     async fn bind_again(address: SocketAddr) -> UdpSocket {

@@ -7,7 +7,7 @@
 //! a session was attached when a transaction was made, so each transaction has one place in what was
 //! sent on one connection. A request refused for a while and sent again counts where it stands last.
 
-use crate::history::{CommittedEntry, History, OperationId};
+use crate::history::{AskedOperation, CommittedEntry, History, OperationId};
 use crate::observation::{Checker, Observation};
 use quorate_machine::{Change, Origin, Transaction};
 use quorate_types::limits::Limits;
@@ -178,6 +178,9 @@ impl SessionOrder {
             let other = line.sent[other].sequence;
             let asked = history.by_request.get(&(session, sequence));
             let asked = asked.map(|id| history.operation(*id));
+            if asked.is_some_and(needs_component) && led_by_others(history, at, zxid) {
+                return Ok(());
+            }
             return Err(format!(
                 "request {sequence} of session {session} took effect at {zxid}, after request {other} \
                  at {at}, which was sent after it on connection {connection}: {asked:?}"
@@ -300,6 +303,24 @@ fn is_read(operation: &Operation) -> bool {
         Operation::Call { .. } | Operation::TransferLeader { .. } | Operation::Status
     );
     !operation.is_write() && !asks_leader
+}
+
+/// What a leader refuses while a component is not compiled there.
+fn needs_component(asked: &AskedOperation) -> bool {
+    matches!(
+        asked.operation,
+        Operation::Call { .. }
+            | Operation::CancelCall { .. }
+            | Operation::CloseSession
+            | Operation::InstallRecipe { .. }
+            | Operation::Mount { .. }
+    )
+}
+
+/// Whether two entries were made by leaders of different terms.
+fn led_by_others(history: &History, one: Zxid, other: Zxid) -> bool {
+    let term = |zxid| history.entry(zxid).map(|entry| entry.term);
+    term(one) != term(other)
 }
 
 /// A sequential znode in a folder that the workload never deletes: whatever the state is, it is made.
@@ -426,6 +447,26 @@ mod tests {
         told.done(2).unwrap();
         told.answer(1, 1, 1, Some(ErrorCode::Overloaded)).unwrap();
         told.write(1, 1).unwrap();
+        told.done(1).unwrap();
+    }
+
+    #[test]
+    fn a_call_refused_for_a_while_by_a_leader_that_is_lost_may_come_later() {
+        let call = || Operation::Call {
+            object: path("/locks/a"),
+            operation: String::from("acquire"),
+            arguments: Bytes::new(),
+        };
+        let mut told = Told::with_session();
+        told.sent(1, 1, call()).unwrap();
+        told.write(2, 1).unwrap();
+        told.done(2).unwrap();
+        told.done(1).unwrap_err();
+        let mut told = Told::with_session();
+        told.sent(1, 1, call()).unwrap();
+        told.write(2, 1).unwrap();
+        told.done(2).unwrap();
+        told.term += 1;
         told.done(1).unwrap();
     }
 

@@ -18,6 +18,8 @@ pub(super) const SESSION: SessionId = SessionId(1);
 pub(super) struct Told<C> {
     pub(super) history: History,
     pub(super) checker: C,
+    /// The term of the entries that come next.
+    pub(super) term: u64,
 }
 
 impl<C: Checker + Default> Told<C> {
@@ -45,7 +47,7 @@ impl<C: Checker + Default> Told<C> {
         let transaction = Transaction { time_ms: 0, origin, changes, reply, call: None };
         let entry = CommittedEntry {
             transaction: Some(transaction),
-            ..committed(self.history.newest().next(), 1)
+            ..committed(self.history.newest().next(), self.term)
         };
         self.history.entries.push(entry.clone());
         self.observe(&Observation::Committed { entry: &entry })
