@@ -14,7 +14,7 @@
 use quorate_recipe::prelude::*;
 
 /// What a mount may be given: `quorate recipe mount /counters counter@1.0.0 --config '{…}'`.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The first number of every counter.
@@ -30,7 +30,7 @@ impl Default for Config {
 }
 
 /// How much to add.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Add {
     /// At least 1.
@@ -38,7 +38,7 @@ pub struct Add {
 }
 
 /// How many numbers to reserve.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Reserve {
     /// At least 1, at most the mount's `block_max`.
@@ -46,7 +46,7 @@ pub struct Reserve {
 }
 
 /// Numbers that are the caller's alone: `first`, `first + 1`, … `count` of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct Block {
     /// The first of them.
     pub first: u64,
@@ -55,7 +55,7 @@ pub struct Block {
 }
 
 /// What to wait for.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Await {
     /// Answered once the counter is here or beyond.
@@ -65,7 +65,7 @@ pub struct Await {
     pub wait_ms: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 struct Waiter {
     ticket: Ticket<u64>,
     at_least: u64,

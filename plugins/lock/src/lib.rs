@@ -21,7 +21,7 @@
 use quorate_recipe::prelude::*;
 
 /// How to wait, and what to tell others.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Acquire {
     /// Milliseconds to wait in line; none: for ever; 0: not at all.
@@ -33,7 +33,7 @@ pub struct Acquire {
 }
 
 /// The lock is yours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct Grant {
     /// Send it with every write to what the lock guards, and let that refuse a smaller one than it
     /// has seen.
@@ -41,7 +41,7 @@ pub struct Grant {
 }
 
 /// Which grant to give back.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// The fence of the grant.
@@ -49,7 +49,7 @@ pub struct Release {
 }
 
 /// Who has the lock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct Holder {
     /// The session.
     pub session: SessionId,
@@ -64,7 +64,7 @@ pub struct Holder {
 }
 
 /// A caller in line.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, Schema)]
 struct Waiter {
     ticket: Ticket<Grant>,
     session: SessionId,

@@ -64,8 +64,16 @@ fn expand_describe(recipe: &ParsedRecipe) -> TokenStream {
         Some(fuel) => quote!(::core::option::Option::Some(#fuel)),
         None => quote!(::core::option::Option::None),
     };
+    let config_schema = match &recipe.config {
+        Some(config) => quote!(::quorate_recipe::schema_of::<#config>()),
+        None => quote!(::std::string::String::new()),
+    };
     let operations = recipe.operations.iter().map(|operation| {
-        let ParsedOperation { name, doc, .. } = operation;
+        let ParsedOperation { name, doc, reply, .. } = operation;
+        let arguments = match &operation.arguments {
+            Some(arguments) => quote!(::quorate_recipe::schema_of::<#arguments>()),
+            None => quote!(::quorate_recipe::schema_of::<()>()),
+        };
         let kind = match operation.kind {
             Kind::Command => quote!(Command),
             Kind::Query => quote!(Query),
@@ -75,6 +83,8 @@ fn expand_describe(recipe: &ParsedRecipe) -> TokenStream {
                 name: #name,
                 kind: ::quorate_recipe::OperationKind::#kind,
                 doc: #doc,
+                arguments_schema: #arguments,
+                reply_schema: ::quorate_recipe::schema_of::<#reply>(),
             },
         }
     });
@@ -85,7 +95,8 @@ fn expand_describe(recipe: &ParsedRecipe) -> TokenStream {
                 version: #version,
                 state_version: #state_version,
                 doc: #doc,
-                operations: &[#(#operations)*],
+                operations: ::std::vec![#(#operations)*],
+                config_schema: #config_schema,
                 fuel_wanted: #fuel_wanted,
             }
         }
@@ -98,7 +109,7 @@ fn expand_operation(operation: &ParsedOperation) -> TokenStream {
         Kind::Command => quote!(::quorate_recipe::IntoOutcome::into_outcome),
         Kind::Query => quote!(::quorate_recipe::IntoReply::into_reply),
     };
-    if operation.takes_arguments {
+    if operation.arguments.is_some() {
         return quote! {
             #name => {
                 let arguments = ::quorate_recipe::read_arguments(arguments)?;

@@ -1,4 +1,4 @@
-//! The `#[recipe]` attribute.
+//! The `#[recipe]` attribute and `#[derive(Schema)]`.
 //!
 //! Comes in: an inherent `impl` whose methods are marked `#[command]`, `#[query]`, `#[on(…)]` or
 //! `#[migrate]`. Goes out: the same `impl` without the marks, an implementation of
@@ -9,14 +9,15 @@ use proc_macro2::TokenStream;
 
 mod expand;
 mod parse;
+mod schema;
 
 #[cfg(test)]
 mod tests;
 
 /// Makes a recipe of an inherent `impl`.
 ///
-/// `#[recipe(name = "lock", version = "1.0.0", state = 1)]`; `fuel = N` asks for more fuel per run.
-/// Without `version` it is the package's. Methods have no `self`: state lives in the tree.
+/// `#[recipe(name = "lock", version = "1.0.0", state = 1)]`; `fuel = N` asks for more fuel per run,
+/// `config = T` says what a mount may be given. Without `version` it is the package's. Methods have no `self`: state lives in the tree.
 ///
 /// | mark | form |
 /// |---|---|
@@ -38,6 +39,12 @@ pub fn recipe(
     input: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
     recipe_tokens(arguments.into(), input.into()).into()
+}
+
+/// Says what values of a type look like, as serde writes and reads them.
+#[proc_macro_derive(Schema, attributes(serde))]
+pub fn schema(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    schema::derive(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 fn recipe_tokens(arguments: TokenStream, input: TokenStream) -> TokenStream {

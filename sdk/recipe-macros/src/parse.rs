@@ -5,7 +5,10 @@
 use proc_macro2::{Span, TokenStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, Expr, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Lit, Meta, Token};
+use syn::{
+    Attribute, Error, Expr, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, ItemImpl, Lit, Meta,
+    PathArguments, ReturnType, Token, Type,
+};
 
 /// Every event, with the number of parameters its handlers have.
 pub(crate) const EVENTS: &[(&str, usize, &str)] = &[
@@ -29,7 +32,10 @@ pub(crate) struct ParsedOperation {
     pub(crate) method: Ident,
     pub(crate) name: String,
     pub(crate) kind: Kind,
-    pub(crate) takes_arguments: bool,
+    /// The type of its arguments, if it takes any.
+    pub(crate) arguments: Option<Type>,
+    /// The type of its reply.
+    pub(crate) reply: Type,
     pub(crate) doc: String,
 }
 
@@ -44,6 +50,7 @@ pub(crate) struct ParsedRecipe {
     pub(crate) version: Option<String>,
     pub(crate) state_version: u32,
     pub(crate) fuel: Option<u64>,
+    pub(crate) config: Option<Type>,
     pub(crate) doc: String,
     pub(crate) operations: Vec<ParsedOperation>,
     pub(crate) handlers: Vec<ParsedHandler>,
@@ -86,6 +93,7 @@ pub(crate) fn parse(arguments: TokenStream, input: TokenStream) -> syn::Result<P
         version: settings.version,
         state_version: settings.state_version,
         fuel: settings.fuel,
+        config: settings.config,
         operations: Vec::new(),
         handlers: Vec::new(),
         migrate: None,
@@ -110,11 +118,12 @@ struct Settings {
     version: Option<String>,
     state_version: u32,
     fuel: Option<u64>,
+    config: Option<Type>,
 }
 
 fn parse_settings(arguments: TokenStream, errors: &mut Errors) -> Settings {
     let mut settings =
-        Settings { name: String::new(), version: None, state_version: 1, fuel: None };
+        Settings { name: String::new(), version: None, state_version: 1, fuel: None, config: None };
     let parser = Punctuated::<Meta, Token![,]>::parse_terminated;
     let metas = match syn::parse::Parser::parse2(parser, arguments) {
         Ok(metas) => metas,
@@ -136,14 +145,19 @@ fn parse_settings(arguments: TokenStream, errors: &mut Errors) -> Settings {
 
 fn parse_setting(meta: &Meta, settings: &mut Settings) -> syn::Result<()> {
     const EXPECTED: &str =
-        "expected name = \"lock\", version = \"1.0.0\", state = 1 or fuel = 10_000_000";
+        "expected name = \"lock\", version = \"1.0.0\", state = 1, fuel = 10_000_000 or config = Config";
     let Meta::NameValue(pair) = meta else {
         return Err(Error::new(meta.span(), EXPECTED));
     };
+    let key = pair.path.get_ident().map(ToString::to_string).unwrap_or_default();
+    if key == "config" {
+        let value = &pair.value;
+        settings.config = Some(syn::parse2(quote::quote!(#value))?);
+        return Ok(());
+    }
     let Expr::Lit(literal) = &pair.value else {
         return Err(Error::new(pair.value.span(), EXPECTED));
     };
-    let key = pair.path.get_ident().map(ToString::to_string).unwrap_or_default();
     match (key.as_str(), &literal.lit) {
         ("name", Lit::Str(text)) => {
             settings.name = text.value();
@@ -256,13 +270,36 @@ fn parse_operation(
     if recipe.operations.iter().any(|operation| operation.name == name) {
         errors.say(&method.sig.ident, format!("there is an operation `{name}` already"));
     }
+    let Some(reply) = reply_of(&method.sig.output) else {
+        return errors.say(&method.sig, "an operation gives back `Result<T>`");
+    };
     recipe.operations.push(ParsedOperation {
         method: method.sig.ident.clone(),
         name,
         kind,
-        takes_arguments: method.sig.inputs.len() == 2,
+        arguments: method.sig.inputs.get(1).and_then(type_of),
+        reply,
         doc,
     });
+}
+
+fn type_of(parameter: &FnArg) -> Option<Type> {
+    match parameter {
+        FnArg::Typed(typed) => Some((*typed.ty).clone()),
+        FnArg::Receiver(_) => None,
+    }
+}
+
+/// The `T` of `Result<T>`.
+fn reply_of(output: &ReturnType) -> Option<Type> {
+    let ReturnType::Type(_, of) = output else { return None };
+    let Type::Path(path) = &**of else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == "Result")?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.first()? {
+        GenericArgument::Type(reply) => Some(reply.clone()),
+        _ => None,
+    }
 }
 
 fn parse_handler(
@@ -291,7 +328,7 @@ fn parse_handler(
     }
 }
 
-fn doc_of(attributes: &[Attribute]) -> String {
+pub(crate) fn doc_of(attributes: &[Attribute]) -> String {
     let line = |attribute: &Attribute| {
         let Meta::NameValue(pair) = &attribute.meta else { return None };
         let Expr::Lit(literal) = &pair.value else { return None };

@@ -19,7 +19,7 @@ pub enum OperationKind {
 }
 
 /// One operation, as `describe` tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationDescriptor {
     /// Its name, in kebab case.
     pub name: &'static str,
@@ -27,10 +27,14 @@ pub struct OperationDescriptor {
     pub kind: OperationKind,
     /// The doc comment.
     pub doc: &'static str,
+    /// JSON Schema of what it takes.
+    pub arguments_schema: String,
+    /// JSON Schema of what it gives back, at once or to a parked caller.
+    pub reply_schema: String,
 }
 
 /// What a recipe says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// Its name, in kebab case.
     pub name: &'static str,
@@ -41,7 +45,9 @@ pub struct Descriptor {
     /// The doc comment.
     pub doc: &'static str,
     /// Every operation.
-    pub operations: &'static [OperationDescriptor],
+    pub operations: Vec<OperationDescriptor>,
+    /// JSON Schema of what a mount may be given; empty: not said.
+    pub config_schema: String,
     /// Fuel that one run may need; `None`: the cluster's limit.
     pub fuel_wanted: Option<u64>,
 }

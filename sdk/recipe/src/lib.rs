@@ -39,6 +39,7 @@ mod failure;
 #[doc(hidden)]
 pub mod host;
 mod object;
+mod schema;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod ticket;
@@ -50,14 +51,20 @@ pub use contract::{
 };
 pub use failure::{Failure, Result, TreeError};
 pub use object::{Call, Level, Object, Run, Session, SessionId, Stat};
-pub use quorate_recipe_macros::recipe;
+pub use quorate_recipe_macros::{Schema, recipe};
+pub use schema::{Schema, schema_of};
+#[doc(hidden)]
+pub use schema::{
+    Field as SchemaField, Variant as SchemaVariant, write_fields, write_items, write_schema,
+    write_variants,
+};
 pub use ticket::{Reply, Ticket, TicketId};
 
 /// What nearly every recipe needs; `use quorate_recipe::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Blob, Call, EndedTicket, Failure, Level, Object, Reply, Result, Run, SessionId, Ticket,
-        recipe,
+        Blob, Call, EndedTicket, Failure, Level, Object, Reply, Result, Run, Schema, SessionId,
+        Ticket, recipe,
     };
     pub use serde::{Deserialize, Serialize};
 }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 struct Probe;
 
 /// What [`Probe`] can be asked for.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Schema)]
 enum Ask {
     Create(String),
     CreateOwned(String),
@@ -20,7 +20,7 @@ enum Ask {
     DifferEachTime,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize, Schema)]
 struct ProbeConfig {
     refuse: bool,
 }
@@ -369,7 +369,7 @@ fn what_a_recipe_says_of_itself_comes_from_its_source() {
     let descriptor = Probe::describe();
     assert_eq!((descriptor.name, descriptor.version), ("probe", "1.2.3"));
     assert_eq!((descriptor.state_version, descriptor.doc), (2, "Tests the tests."));
-    let act = descriptor.operations[0];
+    let act = &descriptor.operations[0];
     assert_eq!((act.name, act.kind), ("act", OperationKind::Command));
     assert_eq!(act.doc, "Does as it is told.");
     assert!(descriptor.operations.iter().any(|known| known.name == "write-in-a-query"));

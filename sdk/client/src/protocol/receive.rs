@@ -270,7 +270,10 @@ impl Protocol {
     /// that nobody learns of something new and still trusts what a watched znode was.
     fn tell_completed(&mut self, call: CallId, result: Result<Answer, CallFailure>) {
         let notice = Notice::Completed { call, result };
-        if self.watches.is_resuming() {
+        let waits = self.watches.is_resuming();
+        #[cfg(feature = "planted-bugs")]
+        let waits = waits && !is_planted(PlantedBug::AnswerBeforeResumption);
+        if waits {
             self.after_resumption.push_back(notice);
         } else {
             self.notices.push_back(notice);

@@ -186,22 +186,22 @@ impl<R: Recipe> guest::Guest for Glue<R> {
     fn describe() -> guest::Descriptor {
         report_panics();
         let descriptor = R::describe();
-        let operation = |operation: &crate::OperationDescriptor| guest::Operation {
+        let operation = |operation: crate::OperationDescriptor| guest::Operation {
             name: operation.name.into(),
             kind: match operation.kind {
                 OperationKind::Command => guest::OperationKind::Command,
                 OperationKind::Query => guest::OperationKind::Query,
             },
-            arguments_schema: String::new(),
-            reply_schema: String::new(),
+            arguments_schema: operation.arguments_schema,
+            reply_schema: operation.reply_schema,
             doc: operation.doc.into(),
         };
         guest::Descriptor {
             name: descriptor.name.into(),
             version: descriptor.version.into(),
             state_version: descriptor.state_version,
-            operations: descriptor.operations.iter().map(operation).collect(),
-            config_schema: String::new(),
+            operations: descriptor.operations.into_iter().map(operation).collect(),
+            config_schema: descriptor.config_schema,
             doc: descriptor.doc.into(),
             fuel_wanted: descriptor.fuel_wanted,
         }
