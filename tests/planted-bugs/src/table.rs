@@ -191,6 +191,8 @@ planted_bugs! {
     "A request acknowledges replies that have not arrived: the servers forget them, and a repeat is done again."
     Client ResentInReverse "resent-in-reverse"
     "After a reconnect unanswered requests go out newest first: a session's writes are done out of order."
+    Client AnswerBeforeResumption "answer-before-resumption"
+    "Answers are handed out while watches are being resumed: a client learns of what is new and still trusts what a watched znode was."
 
     Recipe EndingSessionLooksLive "ending-session-looks-live"
     "A session that is ending looks alive to recipes: what it held passes to its own place in line, and nobody else is woken."
