@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 pub struct RaftProperties {
     leaders: BTreeMap<u64, u64>,
     servers: BTreeMap<u64, Seen>,
+    /// By the newest term that had a leader then: the newest entry that was applied. No later leader
+    /// committed it, so every later one has it.
+    applied_under: BTreeMap<u64, Zxid>,
     /// The digest at each applied entry, and who had it first.
     digests: BTreeMap<u64, (u64, u64)>,
     judged: u64,
@@ -78,15 +81,18 @@ impl RaftProperties {
         if goes_on {
             return Ok(());
         }
-        // Leader completeness, when leadership begins: the newest committed entries are there.
-        let newest = history.newest();
+        // Leader completeness, when leadership begins: what was committed in older terms is there. A
+        // candidate may be told late that it was elected, and then lacks what a newer one committed.
+        let older = self.applied_under.range(..now.term).next_back();
+        let newest = older.map_or(Zxid(0), |(_, zxid)| *zxid);
         if now.last < newest.0 {
             return Err(format!(
                 "leader {server} of term {} has a log to {}, but {newest} was applied",
                 now.term, now.last
             ));
         }
-        let recent = history.entries.iter().rev().take(50);
+        let required = usize::try_from(newest.0).unwrap_or(usize::MAX).min(history.entries.len());
+        let recent = history.entries[..required].iter().rev().take(50);
         for entry in recent {
             let own = replica.raft().term_at(Index(entry.zxid.0));
             if own.is_some_and(|own| own.0 != entry.term) {
@@ -143,6 +149,11 @@ impl Checker for RaftProperties {
             Observation::Stepped { server, run, replica }
             | Observation::Started { server, run, replica } => {
                 self.look_at(history, (*server, *run), replica)
+            }
+            Observation::Committed { entry } => {
+                let newest_term = self.leaders.last_key_value().map_or(0, |(term, _)| *term);
+                self.applied_under.insert(newest_term, entry.zxid);
+                Ok(())
             }
             Observation::Applied { server, zxid, fingerprint } => {
                 self.judged += 1;
