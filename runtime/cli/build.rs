@@ -1,7 +1,8 @@
 //! Embeds the standard recipes that `cargo xtask recipes` has built.
 //!
-//! Comes in: `target/recipes/*.wasm`. Goes out: a table of names and bytes for the crate. Without
-//! them the table is empty and `quorate dev` says what to run; a build never fails for it.
+//! Comes in: `target/recipes/<name>.wasm` of each `plugins/<name>`. Goes out: a table of names and
+//! bytes for the crate. Without them the table is empty and `quorate dev` says what to run; a build
+//! never fails for it. Must never: embed what else lies in that folder, harmful recipes among it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,11 @@ fn main() {
     let mut components: Vec<PathBuf> = std::fs::read_dir(&folder)
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default();
-    components.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+    components.retain(|path| {
+        let plugin = path.file_stem().map(|name| workspace.join("plugins").join(name));
+        path.extension().is_some_and(|extension| extension == "wasm")
+            && plugin.is_some_and(|plugin| plugin.join("Cargo.toml").is_file())
+    });
     components.sort();
     let mut table = String::from("&[\n");
     for path in &components {

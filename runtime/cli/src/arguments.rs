@@ -241,13 +241,13 @@ pub(crate) struct WatchArguments {
 pub(crate) struct CallArguments {
     /// The object: a name below a mount.
     pub(crate) object: String,
-    /// The operation.
-    pub(crate) operation: String,
+    /// The operation; without one, the object says which it has.
+    pub(crate) operation: Option<String>,
     /// Arguments as JSON.
     #[arg(long, value_name = "JSON", conflicts_with = "fields")]
     pub(crate) args: Option<String>,
-    /// Arguments as --field value; values are JSON, or else text. Flags of quorate itself go before
-    /// the first of them.
+    /// Arguments as --field value, as `OBJECT OPERATION --help` tells them. Flags of quorate itself
+    /// go before the first of them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "--FIELD VALUE")]
     pub(crate) fields: Vec<String>,
 }

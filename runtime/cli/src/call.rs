@@ -1,90 +1,144 @@
-//! `quorate call`: one call of a recipe.
+//! `quorate call`: one call of a recipe, or what an object can be asked.
 //!
 //! Comes in: an object, an operation, arguments as JSON or as `--field value`. Goes out: the reply
 //! as JSON. Waits while the call is parked.
 
 use crate::arguments::{CallArguments, Reach};
 use crate::exit::Mistake;
-use crate::output::Output;
-use crate::{connect, json_cbor};
+use crate::output::{Output, table};
+use crate::recipe::operations_text;
+use crate::{connect, fields, json_cbor};
 use anyhow::{Result, bail};
-use serde_json::{Map, Value, json};
+use quorate_client::{Client, ErrorCode, InstalledRecipe, MountedRecipe};
+use quorate_types::recipe::OperationDescriptor;
+use serde_json::{Value, json};
 
 pub(crate) async fn run(reach: &Reach, call: &CallArguments, output: Output) -> Result<()> {
-    let arguments = match &call.args {
-        Some(text) => {
-            serde_json::from_str(text).map_err(|error| Mistake::not_json("--args", text, &error))?
-        }
-        None => fields_of(&call.fields)?,
-    };
+    let given = call.args.as_ref().map(|text| {
+        serde_json::from_str(text).map_err(|error| Mistake::not_json("--args", text, &error))
+    });
+    let given: Option<Value> = given.transpose()?;
     let client = connect(reach).await?;
-    let cbor = json_cbor::to_cbor(&arguments)?;
-    let reply = client.call_raw(&call.object, &call.operation, cbor).await;
-    let reply = match reply {
-        Ok(reply) => json_cbor::to_json(&reply)?,
-        Err(error) => {
-            // The refusal is what the user needs to see, whatever becomes of the session.
-            let _ = client.close().await;
-            return Err(error.into());
-        }
+    let done = perform(&client, call, given, output).await;
+    // What went wrong is what the user needs to see, whatever becomes of the session.
+    let closed = client.close().await;
+    done?;
+    Ok(closed?)
+}
+
+async fn perform(
+    client: &Client,
+    call: &CallArguments,
+    given: Option<Value>,
+    output: Output,
+) -> Result<()> {
+    let Some(operation) = &call.operation else {
+        return tell_operations(client, &call.object, output).await;
     };
-    client.close().await?;
+    if call.fields.iter().any(|word| word == "--help") {
+        return tell_fields(client, &call.object, operation, output).await;
+    }
+    let arguments = match given {
+        Some(arguments) => arguments,
+        None => fields::arguments_of(
+            &call.fields,
+            &arguments_schema(client, &call.object, operation).await,
+        )?,
+    };
+    let cbor = json_cbor::to_cbor(&arguments)?;
+    let reply = client.call_raw(&call.object, operation, cbor).await?;
+    let reply = json_cbor::to_json(&reply)?;
     let text = if reply.is_null() { "done".to_owned() } else { pretty(&reply) };
     output.print(&text, &json!({ "reply": reply }));
     Ok(())
 }
 
+/// The mount that an object lies in, and its recipe.
+async fn governing(client: &Client, object: &str) -> Result<(MountedRecipe, InstalledRecipe)> {
+    let holds = |mount: &MountedRecipe| {
+        let rest = object.strip_prefix(mount.path.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let mounts = client.list_mounts().await?;
+    let Some(mount) = mounts.iter().find(|mount| holds(mount)).cloned() else {
+        let known: Vec<&str> = mounts.iter().map(|mount| mount.path.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let text = format!("no recipe is mounted above `{object}`; mounts: {known}");
+        bail!(Mistake::new(ErrorCode::NoMount, text));
+    };
+    let recipes = client.list_recipes().await?;
+    let recipe = recipes.into_iter().find(|recipe| recipe.digest == mount.digest);
+    match recipe {
+        Some(recipe) => Ok((mount, recipe)),
+        None => bail!(Mistake::new(
+            ErrorCode::NoRecipe,
+            format!("the recipe of {} was removed meanwhile: try again", mount.path)
+        )),
+    }
+}
+
+/// What an operation takes; empty if that cannot be told: the call itself then says what is wrong.
+async fn arguments_schema(client: &Client, object: &str, operation: &str) -> String {
+    let Ok((_, recipe)) = governing(client, object).await else { return String::new() };
+    let known = recipe.descriptor.operation(operation);
+    known.map_or_else(String::new, |known| known.arguments_schema.clone())
+}
+
+async fn tell_operations(client: &Client, object: &str, output: Output) -> Result<()> {
+    let (mount, recipe) = governing(client, object).await?;
+    let operations = &recipe.descriptor.operations;
+    let text = format!(
+        "{object} is an object of {}@{}, mounted at {}\n\n{}\n\nnext: quorate call {object} \
+         OPERATION --help",
+        mount.recipe,
+        mount.version,
+        mount.path,
+        operations_text(operations)
+    );
+    let value = json!({
+        "object": object,
+        "recipe": mount.recipe,
+        "version": mount.version,
+        "mount": mount.path.as_str(),
+        "operations": operations,
+    });
+    output.print(&text, &value);
+    Ok(())
+}
+
+async fn tell_fields(client: &Client, object: &str, operation: &str, output: Output) -> Result<()> {
+    let (mount, recipe) = governing(client, object).await?;
+    let Some(known) = recipe.descriptor.operation(operation) else {
+        let names: Vec<&str> =
+            recipe.descriptor.operations.iter().map(|known| known.name.as_str()).collect();
+        let text = format!(
+            "{}@{} has no operation `{operation}`; there are: {}",
+            mount.recipe,
+            mount.version,
+            names.join(", ")
+        );
+        bail!(Mistake::bad_arguments(text));
+    };
+    output.print(&fields_text(object, known), &json!({ "operation": known }));
+    Ok(())
+}
+
+fn fields_text(object: &str, operation: &OperationDescriptor) -> String {
+    let rows = fields::rows(&operation.arguments_schema);
+    let reply: Value = serde_json::from_str(&operation.reply_schema).unwrap_or(Value::Null);
+    let takes = if rows.is_empty() {
+        String::from("It takes no fields.")
+    } else {
+        table(&["field", "value", "", "what it is for"], &rows)
+    };
+    format!(
+        "quorate call {object} {} [--FIELD VALUE …]\n\n{}\n\n{takes}\n\nIt gives {}.",
+        operation.name,
+        operation.doc,
+        fields::in_words(&reply)
+    )
+}
+
 fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
-}
-
-/// `--wait-ms 5 --note text --force` as an object; nothing at all is the empty one, which is every
-/// argument at its default.
-fn fields_of(words: &[String]) -> Result<Value> {
-    let mut fields = Map::new();
-    let mut rest = words.iter().peekable();
-    while let Some(word) = rest.next() {
-        let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty()) else {
-            bail!(Mistake::bad_arguments(format!(
-                "`{word}` is no field: write --name value, or pass --args with JSON"
-            )));
-        };
-        let (name, value) = match name.split_once('=') {
-            Some((name, value)) => (name, value_of(value)),
-            None => match rest.next_if(|next| !next.starts_with("--")) {
-                Some(value) => (name, value_of(value)),
-                None => (name, Value::Bool(true)),
-            },
-        };
-        if fields.insert(name.replace('-', "_"), value).is_some() {
-            bail!(Mistake::bad_arguments(format!("--{name} was given twice: pass it once")));
-        }
-    }
-    Ok(Value::Object(fields))
-}
-
-fn value_of(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fields(words: &[&str]) -> Result<Value> {
-        fields_of(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn fields_become_an_object() {
-        let value = fields(&["--wait-ms", "5", "--note", "a b", "--force", "--by=-3"]).unwrap();
-        assert_eq!(value, json!({ "wait_ms": 5, "note": "a b", "force": true, "by": -3 }));
-        assert_eq!(fields(&[]).unwrap(), json!({}));
-    }
-
-    #[test]
-    fn wrong_words_are_refused() {
-        assert!(fields(&["wait", "5"]).is_err());
-        assert!(fields(&["--a", "1", "--a", "2"]).is_err());
-    }
 }

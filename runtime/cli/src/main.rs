@@ -9,6 +9,7 @@ mod call;
 mod cluster;
 mod dev;
 mod exit;
+mod fields;
 mod json_cbor;
 mod leader;
 mod lock;

@@ -289,7 +289,7 @@ fn describe(name: &str, version: &str, doc: &str) -> String {
     format!("{name} {version}\n{doc}\n\n")
 }
 
-fn operations_text(operations: &[quorate_types::recipe::OperationDescriptor]) -> String {
+pub(crate) fn operations_text(operations: &[quorate_types::recipe::OperationDescriptor]) -> String {
     let rows: Vec<Vec<String>> = operations
         .iter()
         .map(|operation| {

@@ -267,7 +267,7 @@ mod tests {
         #[serde(rename = "for")]
         purpose: Option<T>,
         #[serde(skip)]
-        unseen: u64,
+        _unseen: u64,
     }
 
     #[derive(Serialize, Deserialize, Schema)]
