@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 /// Features of `examples/hostile` that a simulation mounts.
 const HARMS: [&str; 2] = ["traps", "loops"];
 
-/// Builds the components that simulations install.
+/// Builds the components that simulations install, and tests.
 pub(crate) fn components() -> anyhow::Result<()> {
     recipes::run(&[])?;
     HARMS.iter().try_for_each(|harm| recipes::build_with_feature("examples/hostile", harm))

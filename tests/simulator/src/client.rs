@@ -8,7 +8,7 @@ use quorate_client::protocol::{CallId, Protocol, Settings};
 use quorate_types::request::{ReadLevel, WatchEvent};
 use quorate_types::{Operation, SessionId};
 use quorate_wire::native::FrameBuffer;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::history::OperationId;
 
@@ -30,15 +30,23 @@ pub struct SimulatedClient {
     pub protocol: Protocol,
     pub link: Link,
     pub session: Option<SessionId>,
+    /// The connection over which the session was granted last.
+    granted_over: Option<u64>,
     pub session_timeout_ms: u64,
     /// The process stands still until then.
     pub silent_until_ms: u64,
+    /// It connects to this server and no other.
+    pub only: Option<u64>,
     /// The server left last, tried last.
     pub left: Option<u64>,
     pub buffer: FrameBuffer,
     /// Told to the application and not looked at yet.
     pub ended: VecDeque<OperationId>,
     pub notified: VecDeque<WatchEvent>,
+    /// How often a watch was said to have a gap.
+    pub gaps: u32,
+    /// Requests of this session that a server has refused for a while.
+    pub put_off: BTreeSet<OperationId>,
     pub sessions_lost: u32,
     pub(crate) calls: BTreeMap<CallId, OperationId>,
     /// Submitted and not sent: the protocol sends them in this order.
@@ -58,12 +66,16 @@ impl SimulatedClient {
             protocol: protocol(seed, session_timeout_ms),
             link: Link::Idle { retry_at_ms: now_ms },
             session: None,
+            granted_over: None,
             session_timeout_ms,
             silent_until_ms: 0,
+            only: None,
             left: None,
             buffer: FrameBuffer::new(),
             ended: VecDeque::new(),
             notified: VecDeque::new(),
+            gaps: 0,
+            put_off: BTreeSet::new(),
             sessions_lost: 0,
             calls: BTreeMap::new(),
             unsent: VecDeque::new(),
@@ -78,10 +90,14 @@ impl SimulatedClient {
     pub fn begin_again(&mut self, seed: u64, retry_at_ms: u64) {
         let fresh = SimulatedClient::new(self.number, seed, self.session_timeout_ms, retry_at_ms);
         let ended = std::mem::take(&mut self.ended);
-        let (life, lost, silent_until_ms) = (self.life, self.sessions_lost, self.silent_until_ms);
-        *self = SimulatedClient { ended, silent_until_ms, ..fresh };
-        self.life = life + 1;
-        self.sessions_lost = lost;
+        *self = SimulatedClient {
+            ended,
+            life: self.life + 1,
+            only: self.only,
+            silent_until_ms: self.silent_until_ms,
+            sessions_lost: self.sessions_lost,
+            ..fresh
+        };
     }
 
     #[must_use]
@@ -95,6 +111,12 @@ impl SimulatedClient {
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(self.link, Link::Up { .. }) && self.session.is_some()
+    }
+
+    /// Whether a server has said that it serves the session over this connection.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.granted_over.is_some() && self.granted_over == self.connection()
     }
 
     /// Requests that the application waits for.
@@ -124,6 +146,7 @@ impl SimulatedClient {
 
     pub fn on_granted(&mut self, session: SessionId) {
         self.session = Some(session);
+        self.granted_over = self.connection();
         self.redial_pause_ms = REDIAL_PAUSE_MS_MIN;
     }
 

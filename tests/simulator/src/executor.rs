@@ -50,7 +50,8 @@ impl Recipes {
         let read = |name: &str| {
             let path = folder.join(format!("{name}.wasm"));
             std::fs::read(&path).with_context(|| {
-                format!("cannot read {}: run `cargo xtask simulate`", path.display())
+                let words = "`cargo xtask test` and `cargo xtask simulate` build it";
+                format!("cannot read {}: {words}", path.display())
             })
         };
         let lock = read("lock")?;

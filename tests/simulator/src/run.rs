@@ -6,7 +6,7 @@
 use crate::check::Checks;
 use crate::executor::{Component, Recipes};
 use crate::fault::Fault;
-use crate::observation::{Observation, Rest};
+use crate::observation::Observation;
 use crate::plan::Plan;
 use crate::trouble::{Occurrences, Trouble};
 use crate::work::{FOLDERS, LOCKS, LOOPING, TRAPPING, Worker, path};
@@ -279,18 +279,8 @@ impl Simulation {
             self.broken()?;
             return Err(self.stuck(format!("the servers do not become level: {}", self.unrest())));
         }
-        let leader = self.world.leader().unwrap_or_default();
-        let World { servers, checks, history, .. } = &mut self.world;
-        let running = |server: &'_ crate::world::Server| server.replica.is_some();
-        let replicas = servers
-            .iter()
-            .filter(|(_, server)| running(server))
-            .map(|(id, server)| (*id, server.replica.as_ref().expect("it runs")))
-            .collect();
-        match checks.finish(history, &Rest { replicas, leader }) {
-            None => Ok(()),
-            Some(violation) => Err(Failure { kind: FailureKind::Correctness, violation }),
-        }
+        self.world.show_rest();
+        self.broken()
     }
 
     /// The healed cluster takes a write from every client.
@@ -393,13 +383,16 @@ fn create(at: &str) -> Operation {
     Operation::Create { path: path(at), data, mode, acl: None }
 }
 
-pub(crate) fn is_led(world: &World) -> bool {
+/// One server leads and serves, and no other believes that it does.
+#[must_use]
+pub fn is_led(world: &World) -> bool {
     let leads = |id: &&u64| world.is_up(**id) && world.replica(**id).is_serving_leader();
     world.servers.keys().filter(leads).count() == 1
 }
 
 /// Every server has applied everything there is.
-pub(crate) fn is_level(world: &World) -> bool {
+#[must_use]
+pub fn is_level(world: &World) -> bool {
     let up = || world.servers.keys().filter(|id| world.is_up(**id));
     let newest = up().map(|id| world.replica(*id).raft().last_index().0).max();
     up().count() == world.servers.len()

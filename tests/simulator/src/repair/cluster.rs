@@ -8,7 +8,7 @@ use super::{Damage, Verdict};
 use crate::check::Checks;
 use crate::executor::Recipes;
 use crate::history::OperationId;
-use crate::observation::{Observation, Rest, SimulatedReplica};
+use crate::observation::{Observation, SimulatedReplica};
 use crate::plan::{Delays, Plan, Timings, Wishes};
 use crate::run::{is_led, is_level};
 use crate::work::path;
@@ -251,13 +251,8 @@ impl DamagedCluster {
 
     /// Every checker sees the end.
     pub fn finish(&mut self) -> Result<(), String> {
-        let leader = self.world.leader().unwrap_or_default();
-        let World { servers, checks, history, .. } = &mut self.world;
-        let replicas = servers
-            .iter()
-            .filter_map(|(id, server)| Some((*id, server.replica.as_ref()?)))
-            .collect();
-        match checks.finish(history, &Rest { replicas, leader }) {
+        self.world.show_rest();
+        match &self.world.violation {
             None => Ok(()),
             Some(violation) => Err(format!("{}: {}", violation.checker, violation.text)),
         }

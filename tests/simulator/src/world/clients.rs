@@ -40,9 +40,16 @@ pub struct ClientStanding {
 
 impl World {
     pub fn add_client(&mut self, session_timeout_ms: u64) -> usize {
+        self.add_client_of(None, session_timeout_ms)
+    }
+
+    /// Adds a client; with `only` it connects to that server alone.
+    pub fn add_client_of(&mut self, only: Option<u64>, session_timeout_ms: u64) -> usize {
         let number = self.clients.len();
         let seed = self.choices.next();
-        self.clients.push(SimulatedClient::new(number, seed, session_timeout_ms, self.now_ms));
+        let mut client = SimulatedClient::new(number, seed, session_timeout_ms, self.now_ms);
+        client.only = only;
+        self.clients.push(client);
         self.tend_client(number);
         number
     }
@@ -156,12 +163,19 @@ impl World {
         }
     }
 
-    fn dial(&mut self, number: usize) {
+    fn choose_server(&mut self, number: usize) -> u64 {
+        let SimulatedClient { only, left, .. } = self.clients[number];
+        if let Some(only) = only {
+            return only;
+        }
         let ids: Vec<u64> = self.servers.keys().copied().collect();
-        let left = self.clients[number].left;
         let others: Vec<u64> = ids.iter().copied().filter(|id| Some(*id) != left).collect();
         let from = if others.is_empty() { ids } else { others };
-        let server = from[self.choices.below(from.len() as u64) as usize];
+        from[self.choices.below(from.len() as u64) as usize]
+    }
+
+    fn dial(&mut self, number: usize) {
+        let server = self.choose_server(number);
         let connection = self.next_connection;
         self.next_connection += 1;
         self.counts.connections += 1;
@@ -211,6 +225,7 @@ impl World {
                     self.clients[number].notified.push_back(event);
                 }
                 Notice::Gap { path, mode } => {
+                    self.clients[number].gaps += 1;
                     let session = self.clients[number].session.unwrap_or_default();
                     self.show(&Observation::GapSeen { client: number, session, path: &path, mode });
                 }
@@ -618,9 +633,10 @@ impl World {
         let known = &mut self.history.operations[id.0];
         match outcome {
             Ok(Reply::Parked(_)) => drop(known.parked.get_or_insert(moment)),
-            Err(refusal) if !refusal.code.is_transient() && known.ended.is_none() => {
-                known.refused_at = Some(zxid);
+            Err(refusal) if refusal.code.is_transient() => {
+                self.clients[number].put_off.insert(id);
             }
+            Err(_) if known.ended.is_none() => known.refused_at = Some(zxid),
             _ => {}
         }
     }

@@ -21,7 +21,7 @@ use crate::check::Checks;
 use crate::client::SimulatedClient;
 use crate::executor::Recipes;
 use crate::history::History;
-use crate::observation::Observation;
+use crate::observation::{Observation, Rest};
 use crate::plan::Plan;
 use crate::sum::Sum;
 use clients::Connection;
@@ -223,6 +223,26 @@ impl World {
         self.history.next_moment(self.now_ms);
         if self.violation.is_none() {
             self.violation = self.checks.observe(&self.history, what, self.now_ms);
+        }
+    }
+
+    /// Shows the checkers that everything has come to rest. Every server contacts the members, and
+    /// nobody else.
+    pub fn show_rest(&mut self) {
+        let leader = self.leader().unwrap_or_default();
+        let members = self.is_up(leader).then(|| self.replica(leader).member_addresses());
+        let other = self.servers.values().find(|one| members.as_ref() != Some(&one.peers));
+        if let Some(Server { id, peers, .. }) = other {
+            let text = format!("server {id} contacts {peers:?}, members are {members:?}");
+            self.fail("members", text);
+        }
+        let World { servers, checks, history, violation, .. } = self;
+        let replicas = servers
+            .values()
+            .filter_map(|server| Some((server.id, server.replica.as_ref()?)))
+            .collect();
+        if violation.is_none() {
+            *violation = checks.finish(history, &Rest { replicas, leader });
         }
     }
 
