@@ -63,7 +63,7 @@ impl Churn {
 
     /// A disk is lost for good; its server goes and another comes.
     pub fn replace(&mut self, world: &mut World, id: u64) {
-        if !self.is_at_rest() || !world.may_be_damaged(id) {
+        if !self.is_at_rest() || !world.may_be_damaged(id) || !has_quorum_without(world, id) {
             return;
         }
         world.crash(id, Crash::LoseUnsynced);
@@ -113,6 +113,16 @@ impl Churn {
             world.take_away(id);
         }
     }
+}
+
+/// Whether the voters that the leader counts are enough without this one: no cluster outlives the
+/// disks of a majority.
+fn has_quorum_without(world: &World, id: u64) -> bool {
+    let Some(leader) = world.leader() else { return false };
+    let voters = &world.replica(leader).raft().membership().voters;
+    let left = voters.iter().filter(|voter| voter.0 != id);
+    let present = left.filter(|voter| world.servers.contains_key(&voter.0)).count();
+    present > voters.len() / 2
 }
 
 fn operation(step: Step) -> Operation {

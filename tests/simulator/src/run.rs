@@ -315,10 +315,12 @@ impl Simulation {
                 Some(replica) => {
                     let raft = replica.raft();
                     format!(
-                        " server {}: {:?} in term {}, log to {}, committed {}, applied {}{}{};",
+                        " server {}: {:?} in term {} of voters {:?}, log to {}, committed {}, \
+                         applied {}{}{};",
                         server.id,
                         raft.role(),
                         raft.term(),
+                        raft.membership().voters,
                         raft.last_index(),
                         raft.committed(),
                         replica.applied(),
