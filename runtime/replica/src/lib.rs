@@ -84,6 +84,8 @@ pub struct Replica<E: RecipeExecutor> {
     snapshots: Snapshots,
     /// Where the shell was told that the members are.
     peers_told: Option<BTreeMap<ServerId, MemberAddress>>,
+    /// Where a peer said that they are, and the last transaction that it had applied then.
+    members_told: Option<(Zxid, BTreeMap<ServerId, MemberAddress>)>,
     /// Whether this server was a member, in a membership that was in effect here.
     belonged: bool,
     /// What is wrong, by subject; bounded by the number of subjects there are.

@@ -21,7 +21,8 @@ use quorate_raft::{
     Entry, EntryKind, Index, Membership, MembershipChange, PeerStatus, ProposeRefusal, ReplicaId,
     ReplicationState,
 };
-use quorate_types::{ErrorCode, MemberAddress, Refusal, ServerId};
+use quorate_types::{ErrorCode, MemberAddress, Refusal, ServerId, Zxid};
+use quorate_wire::peer::PeerFrame;
 
 /// What the leader does next about a change.
 enum Next {
@@ -35,7 +36,8 @@ enum Next {
 
 impl<E: RecipeExecutor> Replica<E> {
     /// Where every member is, as far as this server knows: those on record, those in entries that
-    /// are not applied here yet, and the configured ones until the cluster has them on record.
+    /// are not applied here yet, those that a peer with more of the log knows, and the configured
+    /// ones until the cluster has them on record.
     #[must_use]
     pub fn member_addresses(&self) -> BTreeMap<ServerId, MemberAddress> {
         let mut found = self.settings.members.clone();
@@ -58,7 +60,34 @@ impl<E: RecipeExecutor> Replica<E> {
             }
         }
         found.extend(recorded);
+        if let Some((applied, told)) = &self.members_told
+            && *applied > self.applied()
+        {
+            for (server, address) in told.iter().filter(|(server, _)| !self.is_removed(**server)) {
+                found.entry(*server).or_insert_with(|| address.clone());
+            }
+        }
         found
+    }
+
+    /// A peer that has applied more than this server says where the members are. Only then can a
+    /// leader that joined while this server was away connect to it, and bring it the log in which
+    /// it would find that leader.
+    pub(crate) fn on_members_told(
+        &mut self,
+        applied: Zxid,
+        members: BTreeMap<ServerId, MemberAddress>,
+    ) {
+        let before = self.members_told.as_ref().map_or(self.applied(), |(before, _)| *before);
+        if applied > before.max(self.applied()) {
+            self.members_told = Some((applied, members));
+            self.tell_peers();
+        }
+    }
+
+    pub(crate) fn tell_members(&mut self, peer: ServerId) {
+        let (applied, members) = (self.applied(), self.member_addresses());
+        self.send_peer(peer, PeerFrame::Members { applied, members });
     }
 
     /// Tells the shell where the members are, and lets go of those that have left.
@@ -66,7 +95,11 @@ impl<E: RecipeExecutor> Replica<E> {
         let members = self.member_addresses();
         if self.peers_told.as_ref() != Some(&members) {
             self.peers_told = Some(members.clone());
+            // The shell lets go of all others.
+            let stays = |peer: &ServerId| members.contains_key(peer);
+            let peers: Vec<ServerId> = self.peers.keys().copied().filter(stays).collect();
             self.actions.push_back(Action::PeersChanged { members });
+            peers.into_iter().for_each(|peer| self.tell_members(peer));
         }
         let removed: Vec<ServerId> =
             self.peers.keys().copied().filter(|peer| self.is_removed(*peer)).collect();

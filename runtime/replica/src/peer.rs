@@ -49,6 +49,7 @@ impl<E: RecipeExecutor> Replica<E> {
         self.raft.peer_connected(replica_of(peer));
         self.snapshots.forget_peer(peer);
         self.record_incarnation(peer, incarnation);
+        self.tell_members(peer);
         self.give_again(peer);
     }
 
@@ -132,6 +133,7 @@ impl<E: RecipeExecutor> Replica<E> {
             // The request stays with its submission, which goes to the next leader.
             PeerFrame::ForwardLost { id: _ } => {}
             PeerFrame::Touch { sessions } => self.on_touches(&sessions),
+            PeerFrame::Members { applied, members } => self.on_members_told(applied, members),
             PeerFrame::SnapshotChunk { term, index, offset, total, bytes } => {
                 let part = crate::snapshot_transfer::Part { term, index, offset, total };
                 self.on_snapshot_part(peer, part, &bytes);

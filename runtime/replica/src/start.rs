@@ -99,6 +99,7 @@ impl<E: RecipeExecutor> Replica<E> {
             watch_history: WatchHistory::standing_on(Zxid(mark.index.0)),
             snapshots: Snapshots::standing_on(mark),
             peers_told: None,
+            members_told: None,
             belonged: false,
             alarms: BTreeMap::new(),
             shutting_down_since_ms: None,

@@ -60,7 +60,7 @@ impl Lane {
         match frame {
             PeerFrame::Raft(message) if quorate_replica::is_append(message) => Lane::Append,
             PeerFrame::Raft(_) | PeerFrame::Hello { .. } | PeerFrame::Touch { .. } => Lane::Control,
-            PeerFrame::SnapshotAck { .. } => Lane::Control,
+            PeerFrame::SnapshotAck { .. } | PeerFrame::Members { .. } => Lane::Control,
             PeerFrame::Forward { .. }
             | PeerFrame::ForwardAnswer { .. }
             | PeerFrame::ForwardLost { .. } => Lane::Forward,
@@ -112,6 +112,7 @@ fn frame_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::SnapshotChunk { bytes, .. } => bytes.len(),
         PeerFrame::ForwardAnswer { .. } => 512,
         PeerFrame::Touch { sessions } => sessions.len() * 8,
+        PeerFrame::Members { members, .. } => members.len() * 128,
         PeerFrame::Hello { .. } | PeerFrame::ForwardLost { .. } | PeerFrame::SnapshotAck { .. } => {
             0
         }

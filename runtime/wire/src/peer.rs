@@ -7,8 +7,10 @@
 use crate::cbor::{outcome_from_bytes, outcome_to_bytes};
 pub use crate::frame::{FrameBuffer, FrameError};
 use crate::frame::{PREFIX_BYTES, finish, start};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use quorate_types::request::MemberAddress;
 use quorate_types::{
     Incarnation, LayoutError, LayoutReader, LayoutWriter, Outcome, ServerId, SessionId, Zxid,
 };
@@ -63,6 +65,14 @@ pub enum PeerFrame {
         /// Which.
         sessions: Vec<SessionId>,
     },
+    /// Where the members are, as far as the sender knows. A server that was away learns of members
+    /// that came meanwhile, the leader perhaps among them, which could not reach it otherwise.
+    Members {
+        /// The last transaction that the sender has applied.
+        applied: Zxid,
+        /// By server.
+        members: BTreeMap<ServerId, MemberAddress>,
+    },
     /// A part of a snapshot file.
     SnapshotChunk {
         /// The leader's term.
@@ -97,6 +107,7 @@ mod kind {
     pub(super) const TOUCH: u8 = 6;
     pub(super) const SNAPSHOT_CHUNK: u8 = 7;
     pub(super) const SNAPSHOT_ACK: u8 = 8;
+    pub(super) const MEMBERS: u8 = 9;
 }
 
 /// A frame as bytes, its length first.
@@ -135,6 +146,15 @@ pub fn encode(frame: &PeerFrame) -> Vec<u8> {
         PeerFrame::Touch { sessions } => {
             writer.u8(kind::TOUCH);
             writer.list(sessions.iter(), |writer, session| writer.u64(session.0));
+        }
+        PeerFrame::Members { applied, members } => {
+            writer.u8(kind::MEMBERS);
+            writer.u64(applied.0);
+            writer.list(members.iter(), |writer, (server, address)| {
+                writer.u64(server.0);
+                writer.text(&address.peer);
+                writer.text(&address.native);
+            });
         }
         PeerFrame::SnapshotChunk { term, index, offset, total, bytes } => {
             writer.u8(kind::SNAPSHOT_CHUNK);
@@ -180,6 +200,7 @@ pub fn decode(body: Bytes) -> Result<PeerFrame, FrameError> {
         kind::FORWARD_ANSWER => read_forward_answer(&mut reader)?,
         kind::FORWARD_LOST => PeerFrame::ForwardLost { id: reader.u64("forward id")? },
         kind::TOUCH => PeerFrame::Touch { sessions: read_sessions(&mut reader)? },
+        kind::MEMBERS => read_members(&mut reader)?,
         kind::SNAPSHOT_CHUNK => read_snapshot_chunk(&mut reader, &body)?,
         kind::SNAPSHOT_ACK => read_snapshot_ack(&mut reader)?,
         kind => return Err(FrameError::UnknownKind { kind }),
@@ -212,6 +233,17 @@ fn read_forward_answer(reader: &mut LayoutReader<'_>) -> Result<PeerFrame, Frame
 
 fn read_sessions(reader: &mut LayoutReader<'_>) -> Result<Vec<SessionId>, LayoutError> {
     reader.list("sessions", |reader| reader.u64("session").map(SessionId))
+}
+
+fn read_members(reader: &mut LayoutReader<'_>) -> Result<PeerFrame, LayoutError> {
+    let applied = Zxid(reader.u64("members applied")?);
+    let members = reader.list("members", |reader| {
+        let server = ServerId(reader.u64("member")?);
+        let peer = reader.text("member peer address")?;
+        let native = reader.text("member native address")?;
+        Ok((server, MemberAddress { peer, native }))
+    })?;
+    Ok(PeerFrame::Members { applied, members: members.into_iter().collect() })
 }
 
 fn read_snapshot_chunk(

@@ -14,8 +14,8 @@ use quorate_types::recipe::{
     InstalledRecipe, MountedRecipe, OperationDescriptor, OperationKind, RecipeDescriptor,
 };
 use quorate_types::request::{
-    CreateMode, HeldWatch, MemberStatus, MultiOperation, MultiReply, ReadLevel, ServerStatus,
-    WatchEvent, WatchEventKind, WatchMode, WatchPosition,
+    CreateMode, HeldWatch, MemberAddress, MemberStatus, MultiOperation, MultiReply, ReadLevel,
+    ServerStatus, WatchEvent, WatchEventKind, WatchMode, WatchPosition,
 };
 use quorate_types::{
     AclEntry, ComponentDigest, ErrorCode, Incarnation, Operation, Outcome, Permissions, Refusal,
@@ -415,7 +415,17 @@ impl Random {
             },
             4 => PeerFrame::ForwardLost { id: self.number() },
             5 => PeerFrame::Touch { sessions: self.list(|random| SessionId(random.number())) },
-            6 => PeerFrame::SnapshotChunk {
+            6 => PeerFrame::Members {
+                applied: Zxid(self.number()),
+                members: self
+                    .list(|random| {
+                        let address = MemberAddress { peer: random.text(), native: random.text() };
+                        (ServerId(random.number()), address)
+                    })
+                    .into_iter()
+                    .collect(),
+            },
+            7 => PeerFrame::SnapshotChunk {
                 term: self.number(),
                 index: self.number(),
                 offset: self.number(),

@@ -101,13 +101,15 @@ impl World {
     /// Starts servers again that know nobody of those who are there now: the operator has noticed.
     pub fn correct_contacts(&mut self) {
         let Some(leader) = self.leader() else { return };
-        let knows_leader = |server: &&super::Server| {
-            server.id == leader || server.peers.contains_key(&ServerId(leader))
+        let knows_somebody = |server: &&super::Server| {
+            let others = self.servers.keys().filter(|other| **other != server.id);
+            server.id == leader
+                || others.into_iter().any(|other| self.are_peers((server.id, *other)))
         };
         let lost: Vec<u64> = self
             .servers
             .values()
-            .filter(|server| server.is_up() && !server.paused && !knows_leader(server))
+            .filter(|server| server.is_up() && !server.paused && !knows_somebody(server))
             .map(|server| server.id)
             .collect();
         for id in lost {
