@@ -23,6 +23,9 @@ use quorate_storage::{DiskOperation, LogBatch, snapshot};
 use quorate_types::ServerId;
 use quorate_wire::peer::PeerFrame;
 
+/// While a snapshot is sent, this many times the log between two snapshots is kept behind it.
+const SENDING_KEEPS_LOGS: u64 = 8;
+
 /// Which part of which snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -164,17 +167,33 @@ impl<E: RecipeExecutor> Replica<E> {
         Some(DiskOperation::Remove { file: snapshot::file_name(before) })
     }
 
-    /// The first entry to keep behind a snapshot: a follower that lags a little needs none.
+    /// The first entry to keep behind a snapshot: a follower that lags a little needs none, and one
+    /// that is just being sent an older one goes on from there. Otherwise it would need the next one
+    /// by then, and so on for ever where snapshots are taken faster than they are sent.
     fn keep_from(&self, index: Index) -> Index {
-        let mut kept = u64::from(self.settings.limits.log_bytes_behind_snapshot);
-        let mut first = Index(index.0 + 1);
-        while let Some(entry) = self.raft.entry(Index(first.0 - 1)) {
+        let limits = &self.settings.limits;
+        let first = self.reach_back(
+            Index(index.0 + 1),
+            Index(0),
+            u64::from(limits.log_bytes_behind_snapshot),
+        );
+        let sent = self.snapshots.sending.values().map(|sending| sending.index.0 + 1).min();
+        let sent = sent.map_or(first, Index).min(first);
+        self.reach_back(first, sent, u64::from(limits.snapshot_log_bytes) * SENDING_KEEPS_LOGS)
+    }
+
+    /// The entry at most so many bytes of log before `first`, and not before `least`.
+    fn reach_back(&self, first: Index, least: Index, mut bytes_max: u64) -> Index {
+        let mut reached = first;
+        while reached > least
+            && let Some(entry) = self.raft.entry(Index(reached.0 - 1))
+        {
             let bytes = u64::try_from(entry.payload.len()).expect("usize fits in 64 bits");
-            let Some(rest) = kept.checked_sub(bytes + 32) else { break };
-            kept = rest;
-            first = Index(first.0 - 1);
+            let Some(rest) = bytes_max.checked_sub(bytes + 32) else { break };
+            bytes_max = rest;
+            reached = Index(reached.0 - 1);
         }
-        first
+        reached
     }
 
     /// Consensus wants a peer to have the newest snapshot.
