@@ -54,9 +54,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quorate-recipe-build", &[]),
     ("quorate-client", &["quorate-types", "quorate-wire", "quorate-planted-bugs"]),
     ("quorate-lock", &["quorate-recipe"]),
+    ("quorate-barrier", &["quorate-recipe"]),
     ("quorate-read-write-lock", &["quorate-recipe"]),
     ("quorate-election", &["quorate-recipe"]),
     ("quorate-queue", &["quorate-recipe"]),
+    ("quorate-configuration", &["quorate-recipe"]),
     (
         "quorate-scenarios",
         &[
