@@ -63,7 +63,7 @@ impl Churn {
 
     /// A disk is lost for good; its server goes and another comes.
     pub fn replace(&mut self, world: &mut World, id: u64) {
-        if !self.is_at_rest() || !world.may_be_damaged(id) || !has_quorum_without(world, id) {
+        if !self.is_at_rest() || !world.may_be_damaged(id) {
             return;
         }
         world.crash(id, Crash::LoseUnsynced);
@@ -93,6 +93,13 @@ impl Churn {
                 return;
             }
         }
+        if let Step::Remove(id) = step
+            && world.servers.contains_key(&id)
+            && !world.others_are_whole(id)
+        {
+            // The one that goes may be what makes up for a damaged disk.
+            return;
+        }
         let pause_ms = world.plan.timings.election_ms.1;
         self.not_before_ms = world.now_ms + pause_ms / 2 + choices.below(pause_ms);
         let client = choices.below(world.clients.len() as u64) as usize;
@@ -113,16 +120,6 @@ impl Churn {
             world.take_away(id);
         }
     }
-}
-
-/// Whether the voters that the leader counts are enough without this one: no cluster outlives the
-/// disks of a majority.
-fn has_quorum_without(world: &World, id: u64) -> bool {
-    let Some(leader) = world.leader() else { return false };
-    let voters = &world.replica(leader).raft().membership().voters;
-    let left = voters.iter().filter(|voter| voter.0 != id);
-    let present = left.filter(|voter| world.servers.contains_key(&voter.0)).count();
-    present > voters.len() / 2
 }
 
 fn operation(step: Step) -> Operation {

@@ -84,6 +84,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "quorate-client",
             "quorate-faulty-disk",
             "quorate-planted-bugs",
+            "quorate-scenarios",
         ],
     ),
     ("quorate-conformance", &["quorate-types", "quorate-client"]),

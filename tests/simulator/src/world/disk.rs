@@ -193,10 +193,32 @@ impl World {
         server.disk.set_capacity(None);
     }
 
-    /// Whether every other disk is whole, and every server that was damaged has caught up: what is
-    /// acknowledged then lies on a quorum even if this disk loses it.
+    /// Whether every other disk is whole, every server that was damaged has caught up, and the other
+    /// voters are a quorum: what is acknowledged then lies on a quorum even if this disk loses it.
     #[must_use]
     pub fn may_be_damaged(&mut self, id: u64) -> bool {
+        self.others_are_whole(id)
+            && self.servers[&id].shadow.is_none()
+            && self.has_quorum_without(id)
+    }
+
+    /// Whether the voters, of a membership that is not about to change, are enough without this one:
+    /// no cluster outlives the disks of a majority.
+    fn has_quorum_without(&self, id: u64) -> bool {
+        let replicas = self.servers.values().filter_map(|server| server.replica.as_ref());
+        let rafts = replicas.map(quorate_replica::Replica::raft);
+        let Some(newest) = rafts.max_by_key(|raft| (raft.term(), raft.last_index())) else {
+            return false;
+        };
+        let voters = &newest.membership().voters;
+        let left = voters.iter().filter(|voter| voter.0 != id);
+        let present = left.filter(|voter| self.servers.contains_key(&voter.0)).count();
+        newest.is_membership_settled() && present > voters.len() / 2
+    }
+
+    /// Whether every disk but this one is whole, and every server that was damaged has caught up.
+    #[must_use]
+    pub fn others_are_whole(&mut self, id: u64) -> bool {
         let newest = self.history.newest();
         for server in self.servers.values_mut() {
             let whole = server.batches.is_empty()
@@ -209,7 +231,6 @@ impl World {
         }
         self.lost_disks == 0
             && self.servers.values().all(|server| !server.damaged || server.id == id)
-            && self.servers[&id].shadow.is_none()
     }
 
     /// Damages a stopped server's files.

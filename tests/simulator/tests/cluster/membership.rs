@@ -415,3 +415,55 @@ fn a_learner_that_is_cut_off_sends_its_clients_elsewhere() {
     cluster.ask(there, set("/a", "elsewhere", None)).unwrap();
     assert_eq!(cluster.client(there).sessions_lost, 0);
 }
+
+#[test]
+fn a_server_that_was_away_follows_a_leader_that_came_meanwhile() {
+    for seed in 0..10 {
+        let (mut cluster, client) = three(seed);
+        let away = cluster.follower();
+        cluster.partition(&[away]);
+        let joined = cluster.start_joining();
+        cluster.part(away, joined, true);
+        cluster.ask(client, add_member(joined)).unwrap();
+        promote_when_ready(&mut cluster, client, joined);
+        let to = Some(ServerId(joined));
+        cluster.ask_until_settled(client, Operation::TransferLeader { to }).unwrap();
+        cluster.run_until("the new server leads", |world| world.leader() == Some(joined));
+        assert!(!peers(&cluster, away).contains(&joined), "seed {seed}");
+        cluster.heal();
+        cluster.run_until("it follows", |world| {
+            world.replica(away).leader() == Some(ServerId(joined))
+        });
+        assert!(peers(&cluster, away).contains(&joined), "seed {seed}");
+        cluster.assert_equal_digests();
+        assert_eq!(cluster.told_operator(), [], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_learner_catches_up_although_snapshots_are_taken_faster_than_they_are_sent() {
+    let limits = Limits {
+        snapshot_log_bytes: 1_000,
+        log_bytes_behind_snapshot: 0,
+        snapshot_chunk_bytes: 500,
+        ..Limits::TESTED
+    };
+    let (mut cluster, client) = cluster_of(31, 3, limits);
+    for number in 0..60 {
+        let value = format!("{number}-{}", "x".repeat(500));
+        cluster.ask(client, persistent(&format!("/n{number}"), value)).unwrap();
+    }
+    let joined = cluster.start_joining();
+    cluster.ask(client, add_member(joined)).unwrap();
+    let mut number = 0;
+    let caught_up = |cluster: &Cluster| {
+        let leader = cluster.leader().map(|leader| cluster.replica(leader).applied());
+        leader.is_some_and(|leader| cluster.replica(joined).applied().0 + 8 > leader.0)
+    };
+    while !caught_up(&cluster) {
+        number += 1;
+        assert!(number < 1_000, "the learner runs after one snapshot after the other");
+        cluster.ask(client, set("/a", "x".repeat(150), None)).unwrap();
+    }
+    assert!(cluster.counts.snapshots_sent < 8, "{} were sent", cluster.counts.snapshots_sent);
+}
