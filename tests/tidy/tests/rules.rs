@@ -54,12 +54,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quorate-recipe-build", &[]),
     ("quorate-client", &["quorate-types", "quorate-wire", "quorate-planted-bugs"]),
     ("quorate-lock", &["quorate-recipe"]),
+    ("quorate-double-barrier", &["quorate-recipe"]),
     ("quorate-semaphore", &["quorate-recipe"]),
     ("quorate-barrier", &["quorate-recipe"]),
     ("quorate-read-write-lock", &["quorate-recipe"]),
     ("quorate-election", &["quorate-recipe"]),
     ("quorate-queue", &["quorate-recipe"]),
     ("quorate-configuration", &["quorate-recipe"]),
+    ("quorate-group", &["quorate-recipe"]),
     (
         "quorate-scenarios",
         &[
