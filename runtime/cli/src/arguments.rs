@@ -311,6 +311,20 @@ pub(crate) enum RecipeCommand {
         #[arg(long)]
         fuel: Option<u64>,
     },
+    /// Let another version of its recipe govern a mount: state, waiting calls and timers stay. Refused
+    /// if the version cannot take the state over. Example: quorate recipe upgrade /locks lock@1.1.0
+    Upgrade {
+        path: String,
+        /// Name (the newest installed), name@version or digest.
+        recipe: String,
+        /// Another configuration as JSON; default: the one it has.
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
+    },
+    /// Let the version before govern a mount again. Example: quorate recipe rollback /locks
+    Rollback { path: String },
+    /// Let calls of a suspended mount through again. Example: quorate recipe resume /locks
+    Resume { path: String },
     /// End a recipe's rule over a subtree; its znodes stay. Example: quorate recipe unmount /locks
     Unmount { path: String },
     /// Take a recipe out of the catalogue. Example: quorate recipe remove lock@1.0.0

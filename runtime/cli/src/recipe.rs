@@ -48,6 +48,28 @@ async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Res
             let request = MountRequest { path, digest, config, open, fuel };
             mount(client, request, &recipe, output).await
         }
+        RecipeCommand::Upgrade { path, recipe, config } => {
+            let mount = mounted(client, &path).await?;
+            let next = find(client, &recipe).await?;
+            let config = config.map(|config| config_of(Some(&config))).transpose()?;
+            change_version(client, mount, next, config, output).await
+        }
+        RecipeCommand::Rollback { path } => {
+            let mount = mounted(client, &path).await?;
+            let before = version_before(client, &mount).await?;
+            change_version(client, mount, before, None, output).await
+        }
+        RecipeCommand::Resume { path } => {
+            let mount = mounted(client, &path).await?;
+            let was = mount.suspended.clone();
+            client.mount(request_of(mount)).await?;
+            let text = match &was {
+                Some(reason) => format!("{path} serves again; it was suspended: {reason}"),
+                None => format!("{path} was not suspended"),
+            };
+            output.print(&text, &json!({ "path": path, "was": was }));
+            Ok(())
+        }
         RecipeCommand::Unmount { path } => {
             client.unmount(&path).await?;
             output.print(&format!("unmounted {path}"), &json!({ "unmounted": path }));
@@ -246,6 +268,69 @@ async fn mount(client: &Client, request: MountRequest, recipe: &str, output: Out
     client.mount(request).await?;
     let text = format!("mounted {recipe} at {path}\nnext: quorate call {path}/NAME OPERATION");
     output.print(&text, &json!({ "path": path, "digest": digest.to_string() }));
+    Ok(())
+}
+
+/// The mount at exactly this path.
+async fn mounted(client: &Client, path: &str) -> Result<MountedRecipe> {
+    let mounts = client.list_mounts().await?;
+    let known: Vec<&str> = mounts.iter().map(|mount| mount.path.as_str()).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let found = mounts.iter().find(|mount| mount.path.as_str() == path).cloned();
+    Ok(found.ok_or_else(|| {
+        let text = format!("no recipe is mounted at `{path}`; mounts: {known}");
+        Mistake::new(ErrorCode::NoMount, text)
+    })?)
+}
+
+/// What would mount it as it is.
+fn request_of(mount: MountedRecipe) -> MountRequest {
+    let MountedRecipe { path, digest, config, open, fuel, .. } = mount;
+    MountRequest { path: path.to_string(), digest, config, open, fuel }
+}
+
+/// The version of a mount's recipe that was installed last before the one that governs it.
+async fn version_before(client: &Client, mount: &MountedRecipe) -> Result<InstalledRecipe> {
+    let recipes = client.list_recipes().await?;
+    let present = recipes.iter().find(|recipe| recipe.digest == mount.digest);
+    let present = present.map(|recipe| recipe.installed);
+    let older = recipes.iter().filter(|recipe| {
+        recipe.descriptor.name == mount.recipe
+            && present.is_some_and(|present| recipe.installed < present)
+    });
+    let newest = older.max_by_key(|recipe| recipe.installed).cloned();
+    Ok(newest.ok_or_else(|| {
+        let text = format!(
+            "no version of {} was installed before {}: `quorate recipe upgrade` takes any that is \
+             installed",
+            mount.recipe, mount.version
+        );
+        Mistake::new(ErrorCode::NoRecipe, text)
+    })?)
+}
+
+async fn change_version(
+    client: &Client,
+    mount: MountedRecipe,
+    next: InstalledRecipe,
+    config: Option<Bytes>,
+    output: Output,
+) -> Result<()> {
+    let path = mount.path.to_string();
+    let before = format!("{}@{}", mount.recipe, mount.version);
+    let mut request = request_of(mount);
+    request.digest = next.digest;
+    request.config = config.unwrap_or(request.config);
+    client.mount(request).await?;
+    let after = full_name(&next);
+    let text = format!("{path} is governed by {after}; it was {before}");
+    let value = json!({
+        "path": path,
+        "before": before,
+        "after": after,
+        "digest": next.digest.to_string(),
+    });
+    output.print(&text, &value);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use core::ops::Bound;
 use quorate_types::acl::open_acl;
 use quorate_types::limits::Limits;
@@ -52,7 +53,7 @@ pub(crate) fn read(
         }
         Operation::Sync => Ok(Reply::Done),
         Operation::ListRecipes => Ok(Reply::Recipes(recipes(tables))),
-        Operation::ListMounts => Ok(Reply::Mounts(mounts(tables))),
+        Operation::ListMounts => Ok(Reply::Mounts(mounts(tables, identity))),
         _ => refuse(ErrorCode::Unimplemented, "this is no read of the tree"),
     }
 }
@@ -116,18 +117,25 @@ fn recipes(tables: &Tables) -> Vec<InstalledRecipe> {
     found
 }
 
-fn mounts(tables: &Tables) -> Vec<MountedRecipe> {
+/// The mounts; what a recipe was given is shown to those who may change it.
+fn mounts(tables: &Tables, identity: &Identity) -> Vec<MountedRecipe> {
     let mut found = Vec::new();
     tables.scan::<Mounts>(Bound::Unbounded, &mut |path, mount: &Arc<Mount>| {
         let component = tables.get::<Components>(&mount.digest);
         let installed = component.as_ref().and_then(|component| component.installed.as_ref());
         let (_, descriptor) = installed.expect("a mount's component is installed");
+        let administers = tables
+            .znode(path)
+            .is_some_and(|znode| acl::check(&znode, path, identity, &[Permissions::ADMIN]).is_ok());
+        let config = if administers { mount.config.clone() } else { Bytes::new() };
         found.push(MountedRecipe {
             path: path.clone(),
             recipe: descriptor.name.clone(),
             version: descriptor.version.clone(),
             digest: mount.digest,
+            config,
             open: mount.open,
+            fuel: mount.fuel,
             suspended: mount.suspended.clone(),
             faults: 0,
         });

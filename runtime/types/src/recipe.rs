@@ -7,6 +7,7 @@ use crate::id::{ComponentDigest, Zxid};
 use crate::path::ZnodePath;
 use alloc::string::String;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Whether an operation may change state.
@@ -106,8 +107,12 @@ pub struct MountedRecipe {
     pub version: String,
     /// Digest of the component.
     pub digest: ComponentDigest,
+    /// What the recipe was given: CBOR; empty for its defaults, and for those who may not change it.
+    pub config: Bytes,
     /// Whether plain writes below the mount are allowed.
     pub open: bool,
+    /// Fuel of one call; `None`: the cluster's limit.
+    pub fuel: Option<u64>,
     /// Why calls are refused, if they are.
     pub suspended: Option<String>,
     /// Traps since the last call that went well.

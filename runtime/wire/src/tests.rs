@@ -261,7 +261,9 @@ impl Random {
             recipe: self.text(),
             version: self.text(),
             digest: self.digest(),
+            config: self.bytes(),
             open: self.bool(),
+            fuel: self.option(Random::number),
             suspended: self.option(Random::text),
             faults: self.small(),
         }

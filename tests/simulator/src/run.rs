@@ -18,6 +18,9 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+/// How often the operator looks for servers that need a hand, once everything has healed.
+const OPERATOR_LOOKS_MS: u64 = 400;
+
 /// How a run failed: each kind has its exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
@@ -255,6 +258,7 @@ impl Simulation {
 
     fn come_to_rest(&mut self, trouble: &mut Trouble) -> Result<(), Failure> {
         let until_ms = self.world.now_ms + self.patience_ms();
+        let mut looks_ms = self.world.now_ms;
         while !(self.is_at_rest() && trouble.churn.is_at_rest()) {
             if self.world.now_ms >= until_ms {
                 return Err(self.stuck(self.unrest()));
@@ -262,8 +266,10 @@ impl Simulation {
             self.world.run_for(20);
             self.broken()?;
             trouble.tend_churn(&mut self.world);
-            if self.world.now_ms.is_multiple_of(400) {
+            if self.world.now_ms >= looks_ms {
+                looks_ms = self.world.now_ms + OPERATOR_LOOKS_MS;
                 self.world.correct_contacts();
+                self.world.start_stopped();
             }
             for worker in &mut self.workers {
                 worker.work(&mut self.world, false, 1);
@@ -304,7 +310,8 @@ impl Simulation {
     fn is_at_rest(&self) -> bool {
         let idle = self.workers.iter().all(|worker| worker.is_at_rest(&self.world));
         let served = self.world.clients.iter().all(|client| client.is_up());
-        idle && served && is_led(&self.world)
+        let runs = self.world.servers.keys().all(|id| self.world.is_up(*id));
+        idle && served && runs && is_led(&self.world)
     }
 
     fn unrest(&self) -> String {

@@ -118,6 +118,13 @@ impl World {
         }
     }
 
+    /// Starts servers that had been told to stop before everything healed, and did so after it.
+    pub fn start_stopped(&mut self) {
+        let down = self.servers.values().filter(|server| !server.is_up());
+        let down: Vec<u64> = down.map(|server| server.id).collect();
+        down.into_iter().for_each(|id| self.start(id));
+    }
+
     /// A server that is no member any more, or whose disk is lost, is taken away for good.
     pub fn take_away(&mut self, id: u64) {
         self.note(&format!("server {id} is taken away"));
