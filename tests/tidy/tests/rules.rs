@@ -63,6 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quorate-queue", &["quorate-recipe"]),
     ("quorate-configuration", &["quorate-recipe"]),
     ("quorate-group", &["quorate-recipe"]),
+    ("quorate-assignment", &["quorate-recipe"]),
     (
         "quorate-scenarios",
         &[
