@@ -278,7 +278,13 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// A part of the leader's snapshot.
     pub(crate) fn on_snapshot_part(&mut self, from: ServerId, part: Part, bytes: &[u8]) {
-        let stale = part.term < self.raft.term().0 || part.index <= self.applied.0;
+        let outdated = part.term < self.raft.term().0;
+        if !outdated && part.index <= self.applied.min(self.raft.durable_index()).0 {
+            // The leader missed the answer that said so, and may have no older entries to ask with.
+            self.acknowledge_part(from, part.index, u64::MAX, false);
+            return;
+        }
+        let stale = outdated || part.index <= self.applied.0;
         let busy = self.snapshots.installing.is_some();
         if stale || busy {
             self.acknowledge_part(from, part.index, 0, true);

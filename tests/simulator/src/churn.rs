@@ -105,11 +105,13 @@ impl Churn {
         let client = choices.below(world.clients.len() as u64) as usize;
         let patience_ms = Some(pause_ms * 8);
         let operation = operation(step);
+        world.is_removing |= matches!(step, Step::Remove(_));
         self.asked = Some(world.ask(client, operation, ReadLevel::Linearizable, patience_ms));
     }
 
     fn finish(&mut self, world: &mut World, step: Step) {
         self.done += 1;
+        world.is_removing = false;
         self.steps.pop_front();
         if self.steps.is_empty() {
             world.lost_disks = 0;

@@ -337,6 +337,14 @@ impl Simulation {
                 }
             };
         }
+        if let Some(leader) = self.world.leader() {
+            let raft = self.world.replica(leader).raft();
+            for id in raft.membership().members() {
+                if let Some(progress) = raft.progress(id) {
+                    text += &format!(" {id} for the leader: {progress:?};");
+                }
+            }
+        }
         for standing in self.world.client_standings() {
             let waits: Vec<String> = standing
                 .outstanding

@@ -207,13 +207,12 @@ impl World {
     fn has_quorum_without(&self, id: u64) -> bool {
         let replicas = self.servers.values().filter_map(|server| server.replica.as_ref());
         let rafts = replicas.map(quorate_replica::Replica::raft);
-        let Some(newest) = rafts.max_by_key(|raft| (raft.term(), raft.last_index())) else {
-            return false;
-        };
+        let newest = rafts.max_by_key(|raft| (raft.term_at(raft.last_index()), raft.last_index()));
+        let Some(newest) = newest.filter(|_| !self.is_removing) else { return false };
         let voters = &newest.membership().voters;
         let left = voters.iter().filter(|voter| voter.0 != id);
         let present = left.filter(|voter| self.servers.contains_key(&voter.0)).count();
-        newest.is_membership_settled() && present > voters.len() / 2
+        !newest.membership().is_joint() && present > voters.len() / 2
     }
 
     /// Whether every disk but this one is whole, and every server that was damaged has caught up.

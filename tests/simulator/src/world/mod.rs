@@ -89,6 +89,8 @@ pub struct World {
     pub diary: VecDeque<String>,
     /// Disks that are gone and whose servers are not replaced yet.
     pub lost_disks: u64,
+    /// The operator has asked for a server to be removed.
+    pub is_removing: bool,
     /// Chance in a thousand, by kind, for consensus messages.
     pub message_faults: MessageFaults,
     events: BTreeMap<(u64, u64), Event>,
@@ -132,6 +134,7 @@ impl World {
             is_troubled: true,
             diary: VecDeque::new(),
             lost_disks: 0,
+            is_removing: false,
             message_faults: MessageFaults::default(),
             events: BTreeMap::new(),
             order: 0,

@@ -7,7 +7,7 @@ use crate::words::{
 use quorate_faulty_disk::Crash;
 use quorate_raft::{Index, Role};
 use quorate_simulator::work::path;
-use quorate_simulator::world::World;
+use quorate_simulator::world::{MessageFaults, World};
 use quorate_storage::snapshot;
 use quorate_types::limits::Limits;
 use quorate_types::request::CreateMode;
@@ -574,5 +574,22 @@ fn handing_leadership_over_refuses_no_request() {
             let outcome = cluster.answer(asked);
             assert!(outcome.is_ok(), "seed {seed}, write {number}: {outcome:?}");
         }
+    }
+}
+
+#[test]
+fn a_follower_whose_answer_was_lost_is_not_sent_what_it_has_for_ever() {
+    let limits = Limits { snapshot_log_bytes: 100, log_bytes_behind_snapshot: 0, ..Limits::TESTED };
+    for seed in 0..30 {
+        let (mut cluster, client) = cluster_with(seed, limits);
+        cluster.ask_until_settled(client, persistent("/a", "")).unwrap();
+        cluster.message_faults.loss = 300;
+        cluster.message_faults.reorder = 100;
+        for number in 0..30 {
+            cluster.ask_until_settled(client, set("/a", format!("{number}"), None)).unwrap();
+        }
+        cluster.message_faults = MessageFaults::default();
+        cluster.await_level();
+        cluster.assert_equal_digests();
     }
 }
