@@ -54,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quorate-recipe-build", &[]),
     ("quorate-client", &["quorate-types", "quorate-wire", "quorate-planted-bugs"]),
     ("quorate-lock", &["quorate-recipe"]),
+    ("quorate-counter", &["quorate-recipe"]),
     ("quorate-latch", &["quorate-recipe"]),
     ("quorate-rate-limiter", &["quorate-recipe"]),
     ("quorate-double-barrier", &["quorate-recipe"]),
