@@ -54,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quorate-recipe-build", &[]),
     ("quorate-client", &["quorate-types", "quorate-wire", "quorate-planted-bugs"]),
     ("quorate-lock", &["quorate-recipe"]),
+    ("quorate-value", &["quorate-recipe"]),
     ("quorate-counter", &["quorate-recipe"]),
     ("quorate-latch", &["quorate-recipe"]),
     ("quorate-rate-limiter", &["quorate-recipe"]),
@@ -66,6 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quorate-configuration", &["quorate-recipe"]),
     ("quorate-group", &["quorate-recipe"]),
     ("quorate-assignment", &["quorate-recipe"]),
+    ("quorate-registry", &["quorate-recipe"]),
     (
         "quorate-scenarios",
         &[
