@@ -48,7 +48,7 @@ pub struct Config {
     pub ttl_ended: Unopened,
     /// Callers that may wait at one barrier.
     pub waiters_max: u32,
-    /// Waiters that one transaction answers; the next ones answer the others.
+    /// Waiters that one transaction answers, at most 400; the next ones answer the others.
     pub answered_max: u32,
 }
 
@@ -169,6 +169,9 @@ const WAITERS: &str = "waiter-";
 const TTL: &str = "ttl";
 /// Answers the waiters that are left.
 const ANSWER: &str = "answer";
+
+/// Answering is two changes each, and one run makes at most a thousand.
+const ANSWERED_MAX: u32 = 400;
 
 /// Marker of the recipe; it has no state of its own.
 #[derive(Debug)]
@@ -331,7 +334,7 @@ fn end(run: &Run, closure: &Closure, broken: Option<String>) -> Result<()> {
 /// Tells waiters how their closure ended: as many as one run may; a timer sees to the others. Ends
 /// that nobody waits for any more are forgotten.
 fn answer_waiters(run: &Run, mut ended: Vec<Ended>) -> Result<()> {
-    let most = run.config::<Config>()?.answered_max.max(1);
+    let most = run.config::<Config>()?.answered_max.clamp(1, ANSWERED_MAX);
     let waiters = run.scan::<Waiter>("", Some(WAITERS), most.saturating_add(1))?;
     let mut left = None;
     for (place, (name, waiter)) in (0u32..).zip(waiters) {

@@ -39,7 +39,8 @@ pub struct Config {
     pub observers_max: u32,
     /// Bytes of a candidate's value; at most 131072.
     pub value_bytes_max: u32,
-    /// Observers that one transaction answers; the next ones answer the others.
+    /// Observers that one transaction answers, at most 400 and half a mebibyte; the next ones answer
+    /// the others.
     pub answered_max: u32,
 }
 
@@ -92,6 +93,8 @@ const PASSED_OVER_MAX: u32 = 8;
 const PAGE_MAX: u32 = 100;
 const NAME_BYTES_MAX: usize = 200;
 const VALUE_BYTES_MAX: u32 = 128 << 10;
+/// Answering is two changes each, and one run makes at most a thousand.
+const ANSWERED_MAX: u32 = 400;
 /// Bytes of all the values that one run sends to observers.
 const ANSWERED_BYTES_MAX: u32 = 512 << 10;
 
@@ -379,7 +382,7 @@ fn answer_observers(run: &Run, changed: u64) -> Result<()> {
     let standing = standing(run)?;
     let value_bytes = standing.leader.as_ref().map_or(0, |leader| leader.value.0.len());
     let fitting = ANSWERED_BYTES_MAX / u32::try_from(value_bytes + 1_024).unwrap_or(u32::MAX);
-    let most = run.config::<Config>()?.answered_max.min(fitting).max(1);
+    let most = run.config::<Config>()?.answered_max.min(ANSWERED_MAX).min(fitting).max(1);
     let observers = run.scan::<Waiting>("", Some(OBSERVERS), most)?;
     let mut are_left = observers.len() == most as usize;
     for (name, waiting) in observers {
