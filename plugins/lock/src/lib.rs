@@ -3,105 +3,93 @@
 //! The znodes of an object, `/locks/orders` say:
 //!
 //! ```text
-//! holder             a Claim, owned by the holder's session
+//! delay              a Delay: its holder's session ended, and others are to wait a while
+//! holder             a Holder, owned by the holder's session
 //! waiter-<ticket>    a Claim, owned by the waiter's session; sorts by arrival, after `holder`
 //! ```
 //!
-//! Comes in: acquire and release; ends of sessions and of waits. Goes out: grants, pushed to those
-//! who wait.
+//! Comes in: acquire and release, of one lock or of several; requests to give way; ends of sessions,
+//! of waits and of holds. Goes out: grants, pushed to those who wait.
 //!
 //! Promises (README.md has them in full): at most one holder; those who wait get the lock in order of
 //! arrival, each by one push; every grant has a greater fence than those before; what a session holds
-//! passes on, and its places in line go, in the transaction that ends it; a wait ends at its limit.
+//! passes on, and its places in line go, in the transaction that ends it; a wait ends at its limit;
+//! several locks are had all at once or not at all, and nobody waits in a circle.
 //!
-//! Invariants: waiters exist only while there is a holder, and a free lock has no znodes: its object
-//! is reaped. A fence is the zxid of its grant, and no transaction grants one lock twice.
+//! Invariants: waiters exist only while there is something to wait for, a holder, a delay, or another
+//! lock that the first in line wants too; a free lock has no znodes: its object is reaped. A fence is
+//! the zxid of its grant, and no transaction grants one lock twice.
 //! Must never: grant to a session that has ended or is ending.
 
+mod line;
+mod messages;
+
+use line::{Claim, DELAY, Delay, HOLDER};
+use messages::OBJECTS_MAX;
+pub use messages::{
+    Acquire, AcquireAll, Break, Config, Grant, Holder, Release, ReleaseAll, Released, Revoke,
+};
 use quorate_recipe::prelude::*;
-
-/// How to wait, and what to tell others.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, Schema)]
-#[serde(deny_unknown_fields)]
-pub struct Acquire {
-    /// Milliseconds to wait in line; none: for ever; 0: not at all.
-    #[serde(default)]
-    pub wait_ms: Option<u64>,
-    /// Shown to whoever asks for the holder.
-    #[serde(default)]
-    pub note: String,
-}
-
-/// The lock is yours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
-pub struct Grant {
-    /// Send it with every write to what the lock guards, and let that refuse a smaller one than it
-    /// has seen.
-    pub fence: u64,
-}
-
-/// Which grant to give back.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
-#[serde(deny_unknown_fields)]
-pub struct Release {
-    /// The fence of the grant.
-    pub fence: u64,
-}
-
-/// Who has the lock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
-pub struct Holder {
-    /// The session.
-    pub session: SessionId,
-    /// Who the session's connection proved to be.
-    pub identity: String,
-    /// The fence of its grant.
-    pub fence: u64,
-    /// What it said when it acquired.
-    pub note: String,
-    /// When it was granted: milliseconds since 1970, by the leader's stamp.
-    pub since_ms: u64,
-}
-
-/// A caller in line.
-#[derive(Clone, Debug, Serialize, Deserialize, Schema)]
-struct Waiter {
-    ticket: Ticket<Grant>,
-    session: SessionId,
-    identity: String,
-    note: String,
-}
-
-const HOLDER: &str = "holder";
+use std::collections::BTreeSet;
 
 /// Marker of the recipe; it has no state of its own.
 #[derive(Debug)]
 pub struct Lock;
 
-/// A fair lock with fencing tokens. Not reentrant.
-#[recipe(name = "lock", version = "1.0.0", state = 1)]
+/// A fair lock with fencing tokens, alone or several at once.
+#[recipe(name = "lock", version = "1.0.0", state = 1, config = Config)]
 impl Lock {
     /// Takes the lock, or waits in line for it. Every acquire is a claim of its own, also within
-    /// one session. Refused `held` if it may not wait.
+    /// one session, unless it is reentrant. Refused `held` if it may not wait.
     #[command]
     pub fn acquire(call: &Call, wanted: Acquire) -> Result<Reply<Grant>> {
-        let Some(holder) = call.get::<Holder>(HOLDER)? else {
-            let session = call.session();
-            return Ok(grant(call, session, call.identity().into(), wanted.note)?.into());
-        };
-        if wanted.wait_ms == Some(0) {
-            let message = format!("the lock is held by session {}", holder.session);
-            return Err(Failure::new("held", message).with_detail(&holder));
-        }
-        let ticket = call.park(wanted.wait_ms);
-        let waiter = Waiter {
-            ticket,
+        check_hold(wanted.hold_ms)?;
+        let claim = Claim {
+            ticket: None,
             session: call.session(),
             identity: call.identity().into(),
             note: wanted.note,
+            reentrant: wanted.reentrant,
+            hold_ms: wanted.hold_ms,
+            delay_ms: wanted.delay_ms,
+            with: Vec::new(),
         };
-        call.create_owned(&waiter_name(&ticket.key()), &waiter, call.session())?;
-        Ok(Reply::Parked(ticket))
+        let own = [Object::clone(call)];
+        if line::is_idle(call)? {
+            return Ok(line::grant(call, &own, claim)?.into());
+        }
+        if let Some(holder) = call.get::<Holder>(HOLDER)?.filter(|holder| {
+            wanted.reentrant && holder.depth > 0 && holder.session == call.session()
+        }) {
+            return Ok(reenter(call, holder, wanted.hold_ms)?.into());
+        }
+        wait(call, &own, wanted.wait_ms, claim)
+    }
+
+    /// Takes this lock and others of the mount, all at once, or waits in all their lines. Refused
+    /// `held` if it may not wait.
+    #[command]
+    pub fn acquire_all(call: &Call, wanted: AcquireAll) -> Result<Reply<Grant>> {
+        check_hold(wanted.hold_ms)?;
+        let objects_max = call.config::<Config>()?.objects_max;
+        let locks = locks(call, wanted.with, objects_max)?;
+        let claim = Claim {
+            ticket: None,
+            session: call.session(),
+            identity: call.identity().into(),
+            note: wanted.note,
+            reentrant: false,
+            hold_ms: wanted.hold_ms,
+            delay_ms: wanted.delay_ms,
+            with: locks.iter().map(|lock| lock.path().to_owned()).collect(),
+        };
+        for lock in &locks {
+            if !line::is_idle(lock)? {
+                return wait(call, &locks, wanted.wait_ms, claim);
+            }
+        }
+        locks.iter().try_for_each(Object::ensure)?;
+        Ok(line::grant(call, &locks, claim)?.into())
     }
 
     /// Gives the lock back, to the first in line. Refused `not-holder` unless the caller's session
@@ -109,57 +97,237 @@ impl Lock {
     #[command]
     pub fn release(call: &Call, released: Release) -> Result<()> {
         match call.get::<Holder>(HOLDER)? {
-            Some(holder) if holder.session == call.session() && holder.fence == released.fence => {
-                pass_on(call)
+            Some(holder) if is_own(call, &holder, released.fence) => {
+                if holder.depth > 1 {
+                    let holder = Holder { depth: holder.depth - 1, ..holder };
+                    return call.set(HOLDER, &holder).map(drop);
+                }
+                pass_on(call, call, &holder)
             }
-            holder => Err(Failure::new("not-holder", "you do not hold the lock under this fence")
-                .with_detail(&holder)),
+            holder => Err(not_holder(holder.as_ref())),
         }
     }
 
-    /// Who holds the lock; none if it is free.
+    /// Gives back what is still held under this fence of this lock and others, or of all that were
+    /// acquired with this one. Refused `not-holder` if none is.
+    #[command]
+    pub fn release_all(call: &Call, given: ReleaseAll) -> Result<Released> {
+        let with = match (given.with, call.get::<Holder>(HOLDER)?) {
+            (Some(with), _) => with,
+            (None, Some(holder)) if is_own(call, &holder, given.fence) => holder.with,
+            (None, holder) => return Err(not_holder(holder.as_ref())),
+        };
+        let mut released = Vec::new();
+        for lock in locks(call, with, OBJECTS_MAX)? {
+            if let Some(holder) = lock.get::<Holder>(HOLDER)?
+                && is_own(call, &holder, given.fence)
+            {
+                line::free(call, &lock, &holder)?;
+                released.push(lock.path().to_owned());
+            }
+        }
+        if released.is_empty() {
+            return Err(not_holder(call.get(HOLDER)?.as_ref()));
+        }
+        line::settle(call, released.clone())?;
+        Ok(Released { released })
+    }
+
+    /// Asks the holder to release, who sees it in `holder`; at the deadline the lock passes on. A
+    /// later deadline than one that is set changes nothing. Refused `free` if nobody holds it,
+    /// `other-holder` if it is not the one meant.
+    #[command]
+    pub fn revoke(call: &Call, wanted: Revoke) -> Result<Holder> {
+        let mut holder = meant(call, wanted.fence)?.ok_or_else(free)?;
+        let at_ms = call.now_ms().saturating_add(wanted.within_ms);
+        let at_ms = holder.revoke_at_ms.map_or(at_ms, |before_ms| before_ms.min(at_ms));
+        holder.revoke_at_ms = Some(at_ms);
+        call.set(HOLDER, &holder)?;
+        set_timer(call, &holder);
+        Ok(holder)
+    }
+
+    /// Takes the lock from its holder at once, or ends the delay after one: for an operator who knows
+    /// that it is dead. Says who was displaced. Refused `free` if there is neither, `other-holder`
+    /// if it is not the one meant, `not-admin`.
+    #[command]
+    pub fn r#break(call: &Call, wanted: Break) -> Result<Option<Holder>> {
+        let admins = call.config::<Config>()?.admins;
+        if !admins.is_empty() && !admins.iter().any(|admin| admin == call.identity()) {
+            return Err(Failure::new("not-admin", "the mount names those who may break its locks"));
+        }
+        let displaced = meant(call, wanted.fence)?;
+        match &displaced {
+            Some(holder) => pass_on(call, call, holder)?,
+            None if call.delete(DELAY)? => {
+                call.cancel_timer(&line::timer_name(call));
+                line::settle(call, [call.path().to_owned()])?;
+            }
+            None => return Err(free()),
+        }
+        Ok(displaced)
+    }
+
+    /// Who holds the lock; none if nobody does.
     #[query]
     pub fn holder(call: &Call) -> Result<Option<Holder>> {
         call.get(HOLDER)
     }
 
+    #[on(mounted)]
+    fn mounted(run: &Run) -> Result<()> {
+        if (1..=OBJECTS_MAX).contains(&run.config::<Config>()?.objects_max) {
+            return Ok(());
+        }
+        Err(Failure::new("bad-config", format!("`objects_max` is 1 to {OBJECTS_MAX}")))
+    }
+
+    #[on(config_changed)]
+    fn config_changed(run: &Run, _before: Config) -> Result<()> {
+        Lock::mounted(run)
+    }
+
     #[on(session_closed)]
     fn session_closed(run: &Run, session: SessionId) -> Result<()> {
-        match run.get::<Holder>(HOLDER)? {
-            Some(holder) if holder.session == session => pass_on(run),
-            // Its places in line go with the session; nobody behind them is next.
-            _ => Ok(()),
+        let holder = run.get::<Holder>(HOLDER)?.filter(|holder| holder.session == session);
+        if let Some(holder) = holder {
+            line::free(run, run, &holder)?;
+            let delay_ms = match holder.delay_ms {
+                Some(delay_ms) => delay_ms,
+                None => run.config::<Config>()?.delay_ms,
+            };
+            if delay_ms > 0 {
+                let until_ms = run.now_ms().saturating_add(delay_ms);
+                run.set_timer(&line::timer_name(run), until_ms);
+                return run.put(DELAY, &Delay { until_ms, session, fence: holder.fence });
+            }
         }
+        line::settle(run, [run.path().to_owned()])
     }
 
     #[on(ticket_expired, ticket_cancelled)]
     fn wait_ended(run: &Run, ended: EndedTicket) -> Result<()> {
-        run.delete(&waiter_name(&ended.ticket.key())).map(drop)
+        line::leave(run, &line::waiter_name(&ended.ticket.key()))
+    }
+
+    #[on(timer)]
+    fn timer(run: &Run, name: &str) -> Result<()> {
+        let lock = line::lock_of(run, name.strip_prefix("deadline-").unwrap_or(name))?;
+        let is_over = |at_ms: u64| at_ms <= run.now_ms();
+        if let Some(holder) = lock.get::<Holder>(HOLDER)?
+            && holder.deadline_ms().is_some_and(is_over)
+        {
+            return pass_on(run, &lock, &holder);
+        }
+        if lock.get::<Delay>(DELAY)?.is_some_and(|delay| is_over(delay.until_ms)) {
+            lock.delete(DELAY)?;
+            line::settle(run, [lock.path().to_owned()])?;
+        }
+        Ok(())
     }
 }
 
-fn waiter_name(key: &str) -> String {
-    format!("waiter-{key}")
+fn check_hold(hold_ms: Option<u64>) -> Result<()> {
+    match hold_ms {
+        Some(0) => Err(Failure::new("out-of-range", "a hold lasts a millisecond at least")),
+        _ => Ok(()),
+    }
 }
 
-fn grant(run: &Run, session: SessionId, identity: String, note: String) -> Result<Grant> {
-    let fence = run.zxid();
-    let holder = Holder { session, identity, fence, note, since_ms: run.now_ms() };
-    run.create_owned(HOLDER, &holder, session)?;
-    Ok(Grant { fence })
+/// The lock that is called and these others, in order of name.
+fn locks(call: &Call, others: Vec<String>, objects_max: u32) -> Result<Vec<Object>> {
+    if call.path().is_empty() {
+        return Err(Failure::new("no-object", "call it on one of the locks, not on the mount"));
+    }
+    let mut names: BTreeSet<String> = others.into_iter().collect();
+    names.insert(call.path().to_owned());
+    if names.len() > objects_max as usize {
+        let message = format!("at most {objects_max} locks at once");
+        return Err(Failure::new("too-many-objects", message));
+    }
+    names.iter().map(|name| line::lock_of(call, name)).collect()
 }
 
-/// Makes the first caller in line who is still there the holder.
-fn pass_on(run: &Run) -> Result<()> {
-    run.delete(HOLDER)?;
-    while let Some((name, waiter)) = run.first_after::<Waiter>("", HOLDER)? {
-        run.delete(&name)?;
-        let granted = Grant { fence: run.zxid() };
-        if run.is_live(waiter.session) && run.complete(waiter.ticket, &granted)? {
-            return grant(run, waiter.session, waiter.identity, waiter.note).map(drop);
+/// The session that holds the lock takes it once more; its end is put off, never brought forward.
+fn reenter(call: &Call, mut holder: Holder, hold_ms: Option<u64>) -> Result<Grant> {
+    let Some(depth) = holder.depth.checked_add(1) else {
+        return Err(Failure::new("too-deep", "the lock is held too often"));
+    };
+    holder.depth = depth;
+    let wanted_ms = hold_ms.map(|hold_ms| call.now_ms().saturating_add(hold_ms));
+    if let (Some(ends_at_ms), Some(wanted_ms)) = (&mut holder.ends_at_ms, wanted_ms) {
+        *ends_at_ms = wanted_ms.max(*ends_at_ms);
+        set_timer(call, &holder);
+    }
+    call.set(HOLDER, &holder)?;
+    Ok(Grant { fence: holder.fence })
+}
+
+fn set_timer(call: &Call, holder: &Holder) {
+    if let Some(at_ms) = holder.deadline_ms() {
+        call.set_timer(&line::timer_name(call), at_ms);
+    }
+}
+
+/// Parks the caller in the lines of locks that cannot all be had now, unless it does not wait.
+fn wait(call: &Call, locks: &[Object], wait_ms: Option<u64>, claim: Claim) -> Result<Reply<Grant>> {
+    if wait_ms == Some(0) {
+        return Err(held(locks)?);
+    }
+    let waiters_max = call.config::<Config>()?.waiters_max;
+    for lock in locks {
+        if lock.exists("") && lock.count("")? > waiters_max {
+            let message = format!("{waiters_max} wait for lock {:?} already", lock.path());
+            return Err(Failure::new("line-full", message));
         }
     }
-    Ok(())
+    let ticket = line::stand(call, locks, wait_ms, claim)?;
+    // Ends that were not heard of, as while the mount was suspended, are made good here.
+    line::settle(call, locks.iter().map(|lock| lock.path().to_owned()))?;
+    Ok(Reply::Parked(ticket))
+}
+
+/// The refusal of a caller that may not wait, with the holder who is in its way, if it is one.
+fn held(locks: &[Object]) -> Result<Failure> {
+    for lock in locks {
+        if let Some(holder) = lock.get::<Holder>(HOLDER)? {
+            let message = format!("the lock is held by session {}", holder.session);
+            return Ok(Failure::new("held", message).with_detail(&holder));
+        }
+    }
+    let message =
+        "the lock is kept free after the end of its holder's session, or for those in line";
+    Ok(Failure::new("held", message).with_detail(&None::<Holder>))
+}
+
+fn is_own(call: &Call, holder: &Holder, fence: u64) -> bool {
+    holder.session == call.session() && holder.fence == fence
+}
+
+fn not_holder(holder: Option<&Holder>) -> Failure {
+    Failure::new("not-holder", "you do not hold the lock under this fence").with_detail(&holder)
+}
+
+fn free() -> Failure {
+    Failure::new("free", "nobody holds the lock")
+}
+
+/// The holder, if it is the one meant.
+fn meant(call: &Call, fence: Option<u64>) -> Result<Option<Holder>> {
+    let holder = call.get::<Holder>(HOLDER)?;
+    if let Some(fence) = fence
+        && holder.as_ref().is_none_or(|holder| holder.fence != fence)
+    {
+        let message = "the lock is not held under this fence any more";
+        return Err(Failure::new("other-holder", message).with_detail(&holder));
+    }
+    Ok(holder)
+}
+
+/// Takes the lock from its holder and gives it to the first in line.
+fn pass_on(run: &Run, lock: &Object, holder: &Holder) -> Result<()> {
+    line::free(run, lock, holder)?;
+    line::settle(run, [lock.path().to_owned()])
 }
 
 #[cfg(test)]

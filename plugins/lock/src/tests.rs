@@ -1,7 +1,11 @@
-//! What the lock promises, one test for each promise.
+//! What the lock promises, one test for each promise: one lock, taken and given back. How it is held
+//! is in `holding`, several at once in `several`.
 
 use super::*;
 use quorate_recipe::testing::{Answer, TestMount};
+
+mod holding;
+mod several;
 
 const OBJECT: &str = "orders";
 
@@ -112,7 +116,7 @@ fn claims_of_one_session_exclude_one_another() {
 #[test]
 fn a_try_does_not_wait_and_says_who_holds() {
     let (mut mount, a, b, _) = mounted();
-    let wanted = Acquire { wait_ms: None, note: "nightly report".into() };
+    let wanted = Acquire { note: "nightly report".into(), ..Acquire::default() };
     let granted: Grant = mount.call(a, OBJECT, "acquire", &wanted).done();
     let before = mount.paths().len();
     let refused = acquire_within(&mut mount, b, 0).refused();
@@ -364,7 +368,7 @@ fn step_acquire(
     seed: u64,
 ) {
     let wait_ms = [None, Some(0), Some(1_000), Some(3_000)][(splitmix64(state) % 4) as usize];
-    let answer = mount.call(session, OBJECT, "acquire", &Acquire { wait_ms, note: "x".into() });
+    let answer = mount.call(session, OBJECT, "acquire", &Acquire { wait_ms, ..Acquire::default() });
     match answer {
         Answer::Done(grant) => model.granted(session, grant, seed),
         Answer::Parked(ticket) => {
