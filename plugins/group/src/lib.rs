@@ -6,7 +6,7 @@
 //! group                     the generation and counts; goes with the last member
 //! history/<generation>-<n>  a Step: one member joined, left or was updated
 //! joined-<session>-<name>   that the session has the member; owned by it
-//! member-<name>             a Member, owned by its session
+//! members/<name>            a Member, owned by its session
 //! watcher-<ticket>          a Watcher, owned by its session; sorts after all others
 //! ```
 //!
@@ -189,6 +189,7 @@ struct Watcher {
 
 const HEAD: &str = "group";
 const HISTORY: &str = "history";
+const MEMBERS: &str = "members";
 const WATCHERS: &str = "watcher-";
 const TIMER: &str = "sweep";
 
@@ -271,7 +272,8 @@ impl Group {
         if wanted.wait_ms == Some(0) {
             return Err(Failure::new("unchanged", "the list is the one you have"));
         }
-        let others = head.map_or(0, |head| 2 + 2 * head.members);
+        // The head, two folders, and who joined.
+        let others = head.map_or(0, |head| 3 + head.members);
         let watchers = call.count("")?.saturating_sub(others);
         if watchers >= call.config::<Config>()?.watchers_max {
             let words = "too many callers wait for this group to change";
@@ -310,7 +312,7 @@ impl Group {
 }
 
 fn member_name(name: &str) -> String {
-    format!("member-{name}")
+    format!("{MEMBERS}/{name}")
 }
 
 fn joined_prefix(session: SessionId) -> String {
@@ -331,8 +333,11 @@ fn check_config(run: &Run) -> Result<()> {
 
 fn check_name(name: &str) -> Result<()> {
     let is_bad = |letter: char| letter == '/' || letter.is_control();
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(is_bad) {
-        let words = format!("a name has 1 to {NAME_BYTES_MAX} bytes, none of them a slash");
+    let is_dots = matches!(name, "." | "..");
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(is_bad) || is_dots {
+        let words = format!(
+            "a name has 1 to {NAME_BYTES_MAX} bytes, none of them a slash, and is not dots alone"
+        );
         return Err(Failure::new("bad-name", words));
     }
     Ok(())
@@ -356,7 +361,7 @@ fn names_of(run: &Run, session: SessionId) -> Result<Vec<String>> {
 
 fn all_members(run: &Run, head: Option<Head>) -> Result<Members> {
     let Some(head) = head else { return Ok(Members::default()) };
-    let members = run.scan::<Member>("", Some("member-"), head.members)?;
+    let members = run.scan::<Member>(MEMBERS, None, u32::MAX)?;
     let members = members.into_iter().map(|(_, member)| member).collect();
     Ok(Members { generation: head.generation, members })
 }
@@ -400,19 +405,31 @@ struct Roll<'a> {
 
 impl<'a> Roll<'a> {
     fn open(run: &'a Run) -> Result<Roll<'a>> {
-        let head = run.get::<Head>(HEAD)?;
-        if head.is_none() {
+        let config = run.config()?;
+        let Some(head) = run.get::<Head>(HEAD)? else {
             run.create(HISTORY, &())?;
-        }
-        let born = Head {
-            generation: 0,
+            run.create(MEMBERS, &())?;
             // Whatever was before, it left nobody.
-            floor: run.zxid().saturating_sub(1),
-            steps: 0,
-            members: 0,
-            bytes: 0,
+            let floor = run.zxid().saturating_sub(1);
+            let head = Head { generation: 0, floor, steps: 0, members: 0, bytes: 0 };
+            return Ok(Roll { run, config, head, taken: 0 });
         };
-        Ok(Roll { run, config: run.config()?, head: head.unwrap_or(born), taken: 0 })
+        let mut roll = Roll { run, config, head, taken: 0 };
+        if run.count(MEMBERS)? != head.members {
+            roll.recount()?;
+        }
+        Ok(roll)
+    }
+
+    /// Members have gone with sessions whose end was not told: the mount was suspended. The history
+    /// does not know of them, so whoever asks for a difference is told of a gap.
+    fn recount(&mut self) -> Result<()> {
+        let all = all_members(self.run, Some(self.head))?.members;
+        self.head.members = self.run.count(MEMBERS)?;
+        self.head.bytes = all.iter().map(bytes_of).sum();
+        self.head.generation = self.run.zxid();
+        self.head.floor = self.head.generation;
+        Ok(())
     }
 
     fn remember(&mut self, member: &Member, kind: Kind) -> Result<()> {
@@ -424,7 +441,8 @@ impl<'a> Roll<'a> {
         while self.head.steps > self.config.history_max {
             let Some((name, _)) = self.run.first::<IgnoredAny>(HISTORY)? else { break };
             let generation = name.split('-').next().and_then(|digits| digits.parse().ok());
-            self.head.floor = generation.unwrap_or(self.head.generation);
+            let floor = generation.unwrap_or(self.head.generation);
+            self.head.floor = self.head.floor.max(floor);
             self.run.delete(&format!("{HISTORY}/{name}"))?;
             self.head.steps -= 1;
         }
@@ -486,8 +504,10 @@ impl<'a> Roll<'a> {
         for (name, _) in self.run.scan::<IgnoredAny>(HISTORY, None, self.head.steps)? {
             self.run.delete(&format!("{HISTORY}/{name}"))?;
         }
-        self.run.delete(HISTORY)?;
-        self.run.delete(HEAD).map(drop)
+        for name in [HISTORY, MEMBERS, HEAD] {
+            self.run.delete(name)?;
+        }
+        Ok(())
     }
 }
 

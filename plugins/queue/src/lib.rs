@@ -58,7 +58,7 @@ impl Queue {
         let mut shelves = Shelves::open(call)?;
         check_items(&shelves.config, &wanted.items)?;
         let has_room = wanted.items.len() as u64 <= shelves.room();
-        let reply = if has_room && shelves.lengths().putters == 0 {
+        let reply = if has_room && !shelves.has_putter()? {
             Reply::Done(shelves.put(&wanted.items)?)
         } else if wanted.wait_ms == 0 {
             let words = "the queue has as many items as it may; dead letters count: \
@@ -78,8 +78,7 @@ impl Queue {
         let mut shelves = Shelves::open(call)?;
         check_count(&shelves.config, wanted.count as usize)?;
         let visibility_ms = visibility_of(&shelves.config, wanted.visibility_ms)?;
-        let Lengths { ready, takers, .. } = *shelves.lengths();
-        let reply = if ready > 0 && takers == 0 {
+        let reply = if shelves.lengths().ready > 0 && !shelves.has_taker()? {
             Reply::Done(shelves.take(call.session(), wanted.count, visibility_ms)?)
         } else if wanted.wait_ms == Some(0) {
             return Err(Failure::new("empty", "no item is ready for you"));

@@ -10,9 +10,17 @@
 
 use crate::words::{CALL_BYTES_MAX, Config, Delivery, Lengths, NewItem, REASON_BYTES_MAX, Receipt};
 use quorate_recipe::prelude::*;
+use serde::de::IgnoredAny;
 
 const HEADER: &str = "queue";
 const TIMER: &str = "due";
+
+// What names begin with. The dead come last of all: whoever reads on from one reads nothing else.
+const READY: &str = "ready-";
+const DUE: &str = "due-";
+const DEAD: &str = "undeliverable-";
+const TAKERS: &str = "taker-";
+const PUTTERS: &str = "putter-";
 
 /// Changes that one run makes before it stops short. A run may make 1000.
 const CHANGES_MAX: u32 = 900;
@@ -76,21 +84,20 @@ struct Putter {
     items: Vec<NewItem>,
 }
 
-pub(crate) fn item_name(item: u64) -> String {
+fn item_name(item: u64) -> String {
     format!("item-{item:020}")
 }
 
-/// Sorts after every other name: whoever reads on from one reads nothing else.
-pub(crate) fn dead_name(item: u64) -> String {
-    format!("undeliverable-{item:020}")
+fn dead_name(item: u64) -> String {
+    format!("{DEAD}{item:020}")
 }
 
 fn ready_name(priority: u16, item: u64) -> String {
-    format!("ready-{priority:05}-{item:020}")
+    format!("{READY}{priority:05}-{item:020}")
 }
 
 fn due_name(due_ms: u64, item: u64) -> String {
-    format!("due-{due_ms:020}-{item:020}")
+    format!("{DUE}{due_ms:020}-{item:020}")
 }
 
 fn held_prefix(session: SessionId) -> String {
@@ -106,15 +113,15 @@ fn share_name(session: SessionId) -> String {
 }
 
 fn taker_name(key: &str) -> String {
-    format!("taker-{key}")
+    format!("{TAKERS}{key}")
 }
 
 fn putter_name(key: &str) -> String {
-    format!("putter-{key}")
+    format!("{PUTTERS}{key}")
 }
 
 /// The last number in a name.
-pub(crate) fn item_in(name: &str) -> Result<u64> {
+fn item_in(name: &str) -> Result<u64> {
     let number = name.rsplit('-').next().and_then(|digits| digits.parse().ok());
     number.ok_or_else(|| Failure::new("corrupt-state", format!("znode {name:?} names no item")))
 }
@@ -134,7 +141,7 @@ pub(crate) fn first_ready(run: &Run, count: u64) -> Result<Vec<(u64, Card, Blob)
     if count == 0 {
         return Ok(Vec::new());
     }
-    with_payloads(run, run.scan("", Some("ready-"), u32::try_from(count).unwrap_or(u32::MAX))?)
+    with_payloads(run, run.scan("", Some(READY), u32::try_from(count).unwrap_or(u32::MAX))?)
 }
 
 /// The first dead letters after an item.
@@ -146,7 +153,7 @@ pub(crate) fn dead_after(
     if lengths(run)?.dead == 0 {
         return Ok(Vec::new());
     }
-    let after = item.map_or_else(|| "undeliverable-".to_owned(), dead_name);
+    let after = item.map_or_else(|| DEAD.to_owned(), dead_name);
     with_payloads(run, run.scan("", Some(&after), count)?)
 }
 
@@ -295,7 +302,7 @@ impl<'a> Shelves<'a> {
         }
         let count = u64::from(count.min(room)).min(self.header.lengths.ready);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        with_payloads(self.run, self.run.scan("", Some("ready-"), count)?)
+        with_payloads(self.run, self.run.scan("", Some(READY), count)?)
     }
 
     fn delivery_of(
@@ -437,7 +444,7 @@ impl<'a> Shelves<'a> {
             }
             None => {
                 let count = self.config.batch_max;
-                for (name, card) in self.run.scan("", Some("undeliverable-"), count)? {
+                for (name, card) in self.run.scan("", Some(DEAD), count)? {
                     self.delete(&name)?;
                     found.push((item_in(&name)?, card));
                 }
@@ -492,13 +499,15 @@ impl<'a> Shelves<'a> {
     pub(crate) fn leave(&mut self, ended: EndedTicket) -> Result<()> {
         let key = ended.ticket.key();
         if self.delete(&taker_name(&key))? {
-            self.header.lengths.takers -= 1;
+            let lengths = &mut self.header.lengths;
+            lengths.takers = lengths.takers.saturating_sub(1);
             return self.change_share(ended.session, |share| {
                 share.takers = share.takers.saturating_sub(1)
             });
         }
         if self.delete(&putter_name(&key))? {
-            self.header.lengths.putters -= 1;
+            let lengths = &mut self.header.lengths;
+            lengths.putters = lengths.putters.saturating_sub(1);
             return self.change_share(ended.session, |share| {
                 share.putters = share.putters.saturating_sub(1)
             });
@@ -510,8 +519,8 @@ impl<'a> Shelves<'a> {
     pub(crate) fn take_back(&mut self, session: SessionId) -> Result<()> {
         let share = self.share(session)?;
         let lengths = &mut self.header.lengths;
-        lengths.takers -= u64::from(share.takers);
-        lengths.putters -= u64::from(share.putters);
+        lengths.takers = lengths.takers.saturating_sub(u64::from(share.takers));
+        lengths.putters = lengths.putters.saturating_sub(u64::from(share.putters));
         lengths.taken -= u64::from(share.taken);
         let prefix = held_prefix(session);
         for (name, held) in self.run.scan::<Held>("", Some(&prefix), share.taken)? {
@@ -530,7 +539,7 @@ impl<'a> Shelves<'a> {
         self.header.timer_ms = None;
         let there = self.header.lengths.delayed + self.header.lengths.taken;
         let count = u32::try_from(there).unwrap_or(u32::MAX).min(DUE_MAX);
-        for (name, due) in self.run.scan::<Due>("", Some("due-"), count)? {
+        for (name, due) in self.run.scan::<Due>("", Some(DUE), count)? {
             if due_ms_in(&name)? > self.run.now_ms() {
                 break;
             }
@@ -549,12 +558,31 @@ impl<'a> Shelves<'a> {
         Ok(())
     }
 
+    /// The first name that begins so. The counts of those who wait are too high after sessions whose
+    /// end was not told, since the mount was suspended; the znodes went with the sessions.
+    fn first_name(&self, prefix: &str) -> Result<Option<String>> {
+        let first = self.run.first_after::<IgnoredAny>("", prefix)?;
+        Ok(first.map(|(name, _)| name).filter(|name| name.starts_with(prefix)))
+    }
+
+    /// Whether somebody waits for an item.
+    pub(crate) fn has_taker(&self) -> Result<bool> {
+        Ok(self.header.lengths.takers > 0 && self.first_name(TAKERS)?.is_some())
+    }
+
+    /// Whether somebody waits for room.
+    pub(crate) fn has_putter(&self) -> Result<bool> {
+        Ok(self.header.lengths.putters > 0 && self.first_name(PUTTERS)?.is_some())
+    }
+
     /// Puts what waits for room, in order of arrival.
     fn admit(&mut self) -> Result<()> {
         while self.header.lengths.putters > 0 {
-            let Some((name, putter)) = self.run.first_after::<Putter>("", "putter-")? else {
+            let Some(name) = self.first_name(PUTTERS)? else {
+                self.header.lengths.putters = 0;
                 break;
             };
+            let Some(putter) = self.run.get::<Putter>(&name)? else { break };
             let count = putter.items.len();
             let is_live = self.run.is_live(putter.session);
             if is_live && count as u64 > self.room() {
@@ -581,7 +609,11 @@ impl<'a> Shelves<'a> {
     /// Hands ready items to those who wait, in order of arrival.
     fn serve(&mut self) -> Result<()> {
         while self.header.lengths.takers > 0 && self.header.lengths.ready > 0 {
-            let Some((name, taker)) = self.run.first_after::<Taker>("", "taker-")? else { break };
+            let Some(name) = self.first_name(TAKERS)? else {
+                self.header.lengths.takers = 0;
+                break;
+            };
+            let Some(taker) = self.run.get::<Taker>(&name)? else { break };
             let count = u64::from(taker.count).min(self.header.lengths.ready);
             if !self.may_change(u32::try_from(3 * count + 4).unwrap_or(u32::MAX)) {
                 break;
@@ -643,7 +675,6 @@ impl<'a> Shelves<'a> {
         if self.header.lengths.delayed + self.header.lengths.taken == 0 {
             return Ok(None);
         }
-        let first = self.run.first_after::<Due>("", "due-")?;
-        first.map(|(name, _)| due_ms_in(&name)).transpose()
+        self.first_name(DUE)?.map(|name| due_ms_in(&name)).transpose()
     }
 }

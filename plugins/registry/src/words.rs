@@ -182,8 +182,12 @@ impl Register {
     /// Refuses what is no instance, or too large for one.
     pub(crate) fn check(&self, config: &Config) -> Result<()> {
         let is_bad = |letter: char| letter == '/' || letter.is_control();
-        if self.id.is_empty() || self.id.len() > NAME_BYTES_MAX || self.id.contains(is_bad) {
-            let words = format!("an id has 1 to {NAME_BYTES_MAX} bytes, none of them a slash");
+        let id = self.id.as_str();
+        let is_dots = matches!(id, "." | "..");
+        if id.is_empty() || id.len() > NAME_BYTES_MAX || id.contains(is_bad) || is_dots {
+            let words = format!(
+                "an id has 1 to {NAME_BYTES_MAX} bytes, none of them a slash, and is not dots alone"
+            );
             return Err(Failure::new("bad-id", words));
         }
         let is_long = |text: &String| text.len() > NAME_BYTES_MAX;
