@@ -208,6 +208,7 @@ fn a_detached_barrier_outlives_its_session_but_not_its_time() {
     let (mut mount, a, b, _) = mounted();
     close_for(&mut mount, a, 5_000).done();
     let waiting = wait(&mut mount, b).parked();
+    wait(&mut mount, a).parked();
     mount.close(a);
     mount.advance(4_999);
     assert_eq!(mount.pushed(waiting), None);
