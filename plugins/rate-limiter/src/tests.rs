@@ -281,6 +281,8 @@ fn a_run_serves_so_many_and_the_next_ones_follow() {
     let all = lease(&mut mount, a, 5, 1_000).done();
     let line: Vec<_> = (0..5).map(|_| take(&mut mount, a, 1, None).parked()).collect();
     give_back(&mut mount, a, all.fence, 5).done();
+    let refused = take(&mut mount, a, 1, Some(0)).refused();
+    assert_eq!(retry_after_ms(&refused), 1, "tokens are there, and others before");
     for (place, ticket) in line.into_iter().enumerate() {
         if place == 2 || place == 4 {
             assert_eq!(mount.pushed(ticket), None);

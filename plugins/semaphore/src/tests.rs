@@ -212,6 +212,10 @@ fn the_mounts_capacity_is_followed_when_it_changes() {
     mount.advance(1);
     pushed(&mut mount, next);
     assert_eq!(listed(&mut mount).pool, Some(Pool { capacity: 3, taken: 3, resized: false }));
+    let line = [acquire(&mut mount, b, 1).parked(), acquire(&mut mount, a, 1).parked()];
+    mount.configure(&Config { capacity: Some(4), ..Config::default() }).unwrap();
+    mount.cancel(line[0]);
+    pushed(&mut mount, line[1]);
 }
 
 #[test]
