@@ -26,7 +26,8 @@ pub(crate) fn balance(hands: &mut [&mut Hands], partitions: &BTreeSet<String>, f
         let gone: BTreeMap<String, u64> = gone;
         hand.revoking.extend(gone);
     }
-    // Who may keep something ranks higher by it: until nobody does.
+    // Who may keep something ranks higher by it, so rank and keep again. It ends: whoever has one more
+    // than the others ranks first and loses nothing, so that what is kept only grows.
     let mut shall = quotas(hands, partitions.len());
     while settle(hands, partitions, &shall) {
         shall = quotas(hands, partitions.len());
