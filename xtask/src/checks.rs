@@ -3,12 +3,13 @@
 //! Comes in: arguments for the test runner. Goes out: the output of the commands run, each of which
 //! is shown first.
 
-use crate::{say, simulate, workspace_folder};
+use crate::{recipes, say, simulate, workspace_folder};
 use anyhow::{Context, bail};
 use std::process::{Command, Stdio};
 
 /// The components first, since tests run them; then every test, then the examples in the documentation.
 pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
+    recipes::run(&[])?;
     simulate::components()?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if has_nextest() {

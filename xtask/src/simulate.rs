@@ -1,7 +1,7 @@
 //! `cargo xtask simulate`: builds what the simulator installs, then runs it.
 //!
 //! Comes in: the simulator's own arguments, passed on. Goes out: its exit status. The components are
-//! the standard recipes and two of the harmful ones.
+//! the lock and two of the harmful recipes.
 
 use crate::{recipes, workspace_folder};
 use anyhow::Context;
@@ -12,7 +12,7 @@ const HARMS: [&str; 2] = ["traps", "loops"];
 
 /// Builds the components that simulations install, and tests.
 pub(crate) fn components() -> anyhow::Result<()> {
-    recipes::run(&[])?;
+    recipes::run(&[String::from("lock")])?;
     HARMS.iter().try_for_each(|harm| recipes::build_with_feature("examples/hostile", harm))
 }
 

@@ -77,6 +77,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Tree(TreeCommand),
     /// Call a recipe. Example: quorate call /locks/orders acquire --wait-ms 5000
+    #[command(disable_help_flag = true)]
     Call(CallArguments),
     /// Run a command while holding a lock. Example: quorate lock /locks/orders -- ./migrate.sh
     Lock(LockArguments),
@@ -108,6 +109,9 @@ pub(crate) struct DevArguments {
     /// Do not install and mount the standard recipes.
     #[arg(long)]
     pub(crate) bare: bool,
+    /// Install and mount only these of the standard recipes, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", conflicts_with = "bare")]
+    pub(crate) recipes: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -240,12 +244,16 @@ pub(crate) struct WatchArguments {
 #[derive(Args, Debug)]
 pub(crate) struct CallArguments {
     /// The object: a name below a mount.
-    pub(crate) object: String,
+    #[arg(required_unless_present = "help")]
+    pub(crate) object: Option<String>,
     /// The operation; without one, the object says which it has.
     pub(crate) operation: Option<String>,
     /// Arguments as JSON.
     #[arg(long, value_name = "JSON", conflicts_with = "fields")]
     pub(crate) args: Option<String>,
+    /// Say what the object, or its operation, can be asked; without an object, print this.
+    #[arg(short, long)]
+    pub(crate) help: bool,
     /// Arguments as --field value, as `OBJECT OPERATION --help` tells them. Flags of quorate itself
     /// go before the first of them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "--FIELD VALUE")]

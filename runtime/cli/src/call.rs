@@ -3,23 +3,29 @@
 //! Comes in: an object, an operation, arguments as JSON or as `--field value`. Goes out: the reply
 //! as JSON. Waits while the call is parked.
 
-use crate::arguments::{CallArguments, Reach};
+use crate::arguments::{CallArguments, CommandLine, Reach};
 use crate::exit::Mistake;
 use crate::output::{Output, table};
 use crate::recipe::operations_text;
 use crate::{connect, fields, json_cbor};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use clap::CommandFactory;
 use quorate_client::{Client, ErrorCode, InstalledRecipe, MountedRecipe};
 use quorate_types::recipe::OperationDescriptor;
 use serde_json::{Value, json};
 
 pub(crate) async fn run(reach: &Reach, call: &CallArguments, output: Output) -> Result<()> {
+    let Some(object) = &call.object else {
+        let mut all = CommandLine::command();
+        let own = all.find_subcommand_mut("call").context("`call` is a command")?;
+        return Ok(own.print_help()?);
+    };
     let given = call.args.as_ref().map(|text| {
         serde_json::from_str(text).map_err(|error| Mistake::not_json("--args", text, &error))
     });
     let given: Option<Value> = given.transpose()?;
     let client = connect(reach).await?;
-    let done = perform(&client, call, given, output).await;
+    let done = perform(&client, object, (call, given), output).await;
     // What went wrong is what the user needs to see, whatever becomes of the session.
     let closed = client.close().await;
     done?;
@@ -28,25 +34,24 @@ pub(crate) async fn run(reach: &Reach, call: &CallArguments, output: Output) -> 
 
 async fn perform(
     client: &Client,
-    call: &CallArguments,
-    given: Option<Value>,
+    object: &str,
+    (call, given): (&CallArguments, Option<Value>),
     output: Output,
 ) -> Result<()> {
     let Some(operation) = &call.operation else {
-        return tell_operations(client, &call.object, output).await;
+        return tell_operations(client, object, output).await;
     };
-    if call.fields.iter().any(|word| word == "--help") {
-        return tell_fields(client, &call.object, operation, output).await;
+    if call.help || call.fields.iter().any(|word| word == "--help") {
+        return tell_fields(client, object, operation, output).await;
     }
     let arguments = match given {
         Some(arguments) => arguments,
-        None => fields::arguments_of(
-            &call.fields,
-            &arguments_schema(client, &call.object, operation).await,
-        )?,
+        None => {
+            fields::arguments_of(&call.fields, &arguments_schema(client, object, operation).await)?
+        }
     };
     let cbor = json_cbor::to_cbor(&arguments)?;
-    let reply = client.call_raw(&call.object, operation, cbor).await?;
+    let reply = client.call_raw(object, operation, cbor).await?;
     let reply = json_cbor::to_json(&reply)?;
     let text = if reply.is_null() { "done".to_owned() } else { pretty(&reply) };
     output.print(&text, &json!({ "reply": reply }));

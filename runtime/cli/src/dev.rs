@@ -6,6 +6,7 @@
 
 use crate::arguments::DevArguments;
 use crate::cluster::{NewCluster, NewServer, WrittenCluster};
+use crate::exit::Mistake;
 use crate::lock::interrupted;
 use crate::output::Output;
 use crate::profile::{Profile, client_config};
@@ -32,6 +33,7 @@ const PORT_STEP: u16 = 10;
 const SEGMENT_BYTES: u32 = 1 << 20;
 
 pub(crate) async fn run(arguments: &DevArguments, output: Output) -> Result<()> {
+    check_recipes(&arguments.recipes)?;
     let cluster = prepare(arguments)?;
     let mut children = Vec::new();
     for configuration in &cluster.configurations {
@@ -51,6 +53,17 @@ pub(crate) async fn run(arguments: &DevArguments, output: Output) -> Result<()> 
     output.note("stopping");
     stop(children).await?;
     serving.map(drop)
+}
+
+/// Before anything is written: a misspelt name is told at once.
+fn check_recipes(wanted: &[String]) -> Result<()> {
+    let is_known = |name: &&String| STANDARD_RECIPES.iter().any(|(known, _)| known == *name);
+    let Some(unknown) = wanted.iter().find(|name| !is_known(name)) else { return Ok(()) };
+    let known: Vec<&str> = STANDARD_RECIPES.iter().map(|(name, _)| *name).collect();
+    bail!(Mistake::bad_arguments(format!(
+        "`{unknown}` is no standard recipe of this binary; there are: {}",
+        known.join(", ")
+    )))
 }
 
 /// Makes the cluster's folder, or takes the one that is there.
@@ -154,7 +167,10 @@ async fn make_ready(
                 "this binary was built without the standard recipes: run `cargo xtask build`",
             );
         }
-        for (name, component) in STANDARD_RECIPES {
+        let wanted = |name: &str| {
+            arguments.recipes.is_empty() || arguments.recipes.iter().any(|wanted| wanted == name)
+        };
+        for (name, component) in STANDARD_RECIPES.iter().filter(|(name, _)| wanted(name)) {
             mount_standard(&client, name, component, output).await?;
         }
     }

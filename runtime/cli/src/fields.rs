@@ -210,7 +210,13 @@ pub(crate) fn in_words(form: &Value) -> String {
             format!("a list, each {}", in_words(&form["items"]))
         }
         Some("array") => String::from("a list"),
-        Some("object") => String::from("a JSON object"),
+        Some("object") => match form["properties"].as_object() {
+            Some(fields) if !fields.is_empty() => {
+                let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+                format!("a JSON object of {}", names.join(", "))
+            }
+            _ => String::from("a JSON object"),
+        },
         _ => String::from("anything"),
     }
 }

@@ -33,8 +33,10 @@ const LOG_LINES: usize = 60;
 pub enum Recipes {
     /// No recipe.
     None,
-    /// The standard ones, mounted where `quorate dev` mounts them.
-    Standard,
+    /// Every standard one, mounted where `quorate dev` mounts them.
+    All,
+    /// The lock, mounted where `quorate dev` mounts it.
+    Lock,
 }
 
 /// A cluster of three.
@@ -352,9 +354,11 @@ async fn make_cluster(folder: &Path, recipes: Recipes) -> Result<BTreeMap<Server
     let port = free_port()?.to_string();
     command.args(["--json", "dev", "--servers", &SERVERS.to_string(), "--port", &port]);
     command.arg("--dir").arg(cluster_folder(folder));
-    if recipes == Recipes::None {
-        command.arg("--bare");
-    }
+    match recipes {
+        Recipes::None => command.arg("--bare"),
+        Recipes::All => &mut command,
+        Recipes::Lock => command.args(["--recipes", "lock"]),
+    };
     let log = File::create(folder.join("dev.log"))?;
     command.env("XDG_CONFIG_HOME", folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     let mut dev = command.spawn().context("cannot run quorate dev")?;

@@ -9,7 +9,7 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[test]
 fn locks_pass_on_when_the_holder_dies() {
-    on_cluster(Recipes::Standard, async |cluster| {
+    on_cluster(Recipes::Lock, async |cluster| {
         let holder = lock(cluster, LOCK, SESSION_TIMEOUT)?;
         let first = holder.token().await?;
         let waiter = lock(cluster, LOCK, SESSION_TIMEOUT)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_fourth_server_takes_the_place_of_the_leader_while_clients_write() {
-    on_cluster(Recipes::Standard, async |cluster| {
+    on_cluster(Recipes::Lock, async |cluster| {
         let tool = Tool::of(cluster)?;
         let mut config = cluster.client_config()?;
         config.connect_timeout = Duration::from_secs(30);

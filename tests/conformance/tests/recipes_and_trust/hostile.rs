@@ -26,7 +26,7 @@ const NO_RECIPES: [(&str, &str); 4] = [
 #[test]
 fn a_hostile_recipe_is_told_its_own_error_and_the_cluster_serves_on() {
     let built = Built::new(&["loops", "allocates", "recurses", "traps", "floods"]).expect("builds");
-    on_cluster(Recipes::Standard, async |cluster| {
+    on_cluster(Recipes::Lock, async |cluster| {
         let tool = Tool::of(cluster)?;
         let before = cluster.process_ids();
         for (feature, code, words) in HARMFUL {
@@ -50,7 +50,7 @@ fn a_hostile_recipe_is_told_its_own_error_and_the_cluster_serves_on() {
 #[test]
 fn what_is_no_recipe_is_refused_before_it_reaches_the_servers() {
     let folder = tempfile::tempdir().expect("a folder");
-    on_cluster(Recipes::Standard, async |cluster| {
+    on_cluster(Recipes::Lock, async |cluster| {
         let tool = Tool::of(cluster)?;
         for (file, words) in NO_RECIPES {
             let bytes = wat::parse_file(example("hostile").join(file))?;
@@ -72,7 +72,7 @@ fn what_is_no_recipe_is_refused_before_it_reaches_the_servers() {
 #[test]
 fn a_recipe_that_panics_when_a_session_ends_cannot_keep_it_or_its_ephemerals() {
     let built = Built::new(&["leaves"]).expect("builds");
-    on_cluster(Recipes::Standard, async |cluster| {
+    on_cluster(Recipes::Lock, async |cluster| {
         let tool = Tool::of(cluster)?;
         let mount = built.mount(&tool, "leaves")?;
         let object = format!("{mount}/a");
@@ -94,7 +94,7 @@ fn a_recipe_that_panics_when_a_session_ends_cannot_keep_it_or_its_ephemerals() {
 #[test]
 fn a_recipe_led_by_its_seed_agrees_on_every_server() {
     let built = Built::new(&["wanders"]).expect("builds");
-    on_cluster(Recipes::Standard, async |cluster| {
+    on_cluster(Recipes::Lock, async |cluster| {
         let tool = Tool::of(cluster)?;
         let mount = built.mount(&tool, "wanders")?;
         for object in 0..20 {

@@ -5,6 +5,7 @@
 
 mod hostile;
 mod second_recipe;
+mod standard;
 mod stranger;
 mod trust;
 mod wrong_input;

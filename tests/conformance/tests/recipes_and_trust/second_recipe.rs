@@ -18,7 +18,7 @@ fn a_recipe_from_outside_is_built_tested_installed_and_called_while_the_cluster_
     let out = word(&component).expect("a path");
     let built = tool.done(&["recipe", "build", source, "--out", out]).expect("builds");
 
-    on_cluster(Recipes::Standard, async |cluster| {
+    on_cluster(Recipes::Lock, async |cluster| {
         let tool = Tool::of(cluster)?;
         let before = cluster.process_ids();
         let interval = Duration::from_millis(5);

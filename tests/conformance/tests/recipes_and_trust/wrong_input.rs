@@ -75,7 +75,7 @@ const TREE: [Case; 9] = [
 
 #[test]
 fn wrong_input_is_named_with_what_to_do_about_it() {
-    on_cluster(Recipes::Standard, async |cluster| {
+    on_cluster(Recipes::Lock, async |cluster| {
         let tool = Tool::of(cluster)?;
         tool.done(&["tree", "create", "-p", "/full/child"])?;
         for case in CALLS.iter().chain(&RECIPES).chain(&TREE) {

@@ -1,0 +1,102 @@
+//! The recipes that every installation has, and other versions of one in its place.
+
+use anyhow::{Context, Result, ensure};
+use quorate_conformance::{Cluster, Recipes, Tool, on_cluster, word};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A recipe's object, and words that it must understand.
+const CALLS: &[&[&str]] = &[
+    &["/assignments/a", "define", "--partitions", r#"{"count": 4}"#],
+    &["/barriers/a", "close", "--ttl-ms", "60000"],
+    &["/configurations/a", "set", "--document", "{}"],
+    &["/counters/a", "add", "--by", "5"],
+    &["/double-barriers/a", "state"],
+    &["/elections/a", "leader"],
+    &["/groups/a", "members"],
+    &["/latches/a", "start", "--count", "2"],
+    &["/locks/a", "acquire", "--wait-ms", "0"],
+    &["/queues/a", "put", "--items", r#"[{"payload": {"bytes": "6869"}}]"#],
+    &["/rate-limiters/a", "configure", "--rate", r#"{"tokens": 9, "burst": 20}"#],
+    &["/read-write-locks/a", "acquire", "--mode", "read"],
+    &["/registries/a", "instances"],
+    &["/semaphores/a", "acquire", "--capacity", "3"],
+    &["/values/a", "set", "--value", "text"],
+];
+
+fn plugins() -> Result<BTreeSet<String>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+    let entries = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+#[test]
+fn every_standard_recipe_is_listed_tells_its_operations_and_answers() {
+    on_cluster(Recipes::All, async |cluster| {
+        let tool = Tool::of(cluster)?;
+        let listed = tool.done(&["recipe", "list"])?;
+        let recipes = listed["recipes"].as_array().context("a list")?;
+        let name = |recipe: &Value| recipe["name"].as_str().map(String::from);
+        let names: BTreeSet<String> = recipes.iter().filter_map(name).collect();
+        ensure!(names == plugins()?, "{names:?}");
+        ensure!(CALLS.len() == names.len(), "a recipe is not called here");
+        for words in CALLS {
+            let told = tool.done(&["call", words[0], words[1], "--help"])?;
+            ensure!(told["operation"]["name"] == words[1], "{told}");
+            let schema = told["operation"]["arguments_schema"].as_str().context("a schema")?;
+            serde_json::from_str::<Value>(schema).with_context(|| schema.to_owned())?;
+            tool.done(&[&["call"], *words].concat()).with_context(|| format!("{words:?}"))?;
+        }
+        let refused = tool.refused(&["call", "/counters/a", "add", "--by", "much"])?;
+        ensure!(refused.error.contains("--by cannot be `much`"), "{refused:?}");
+        cluster.assert_equal().await.map(drop)
+    });
+}
+
+/// The lock as another component: the same code, another digest.
+fn other_edition(folder: &Path) -> Result<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/recipes/lock.wasm");
+    let mut component = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    // A custom section of seven bytes: its name and nothing else.
+    component.extend(b"\x00\x07\x06remark");
+    let path = folder.join("lock.wasm");
+    std::fs::write(&path, component)?;
+    Ok(path)
+}
+
+async fn holder(cluster: &mut Cluster) -> Result<Value> {
+    Ok(Tool::of(cluster)?.done(&["call", "/locks/a", "holder"])?["reply"].clone())
+}
+
+#[test]
+fn a_mount_is_upgraded_and_rolled_back_while_a_lock_is_held() {
+    on_cluster(Recipes::Lock, async |cluster| {
+        let folder = tempfile::tempdir()?;
+        let tool = Tool::of(cluster)?;
+        let client = cluster.connect().await?;
+        let held = client.lock("/locks/a").acquire(None).await?;
+        let before = holder(cluster).await?;
+        ensure!(before["fence"] == json!(held.fencing_token()), "{before}");
+        let refused = tool.refused(&["recipe", "rollback", "/locks"])?;
+        ensure!(refused.error.contains("no version of lock"), "{refused:?}");
+        let edition = other_edition(folder.path())?;
+        let installed = tool.done(&["recipe", "install", word(&edition)?])?;
+        let digest = installed["digest"].as_str().context("a digest")?;
+        let first = tool.done(&["recipe", "list"])?["mounts"][0]["digest"].clone();
+        for _ in 0..3 {
+            let upgraded = tool.done(&["recipe", "upgrade", "/locks", digest])?;
+            ensure!(upgraded["digest"] == digest, "{upgraded}");
+            ensure!(holder(cluster).await? == before, "the upgrade lost the holder");
+            let back = tool.done(&["recipe", "rollback", "/locks"])?;
+            ensure!(back["digest"] == first, "{back}");
+            ensure!(holder(cluster).await? == before, "the rollback lost the holder");
+        }
+        let resumed = tool.done(&["recipe", "resume", "/locks"])?;
+        ensure!(resumed["was"].is_null(), "{resumed}");
+        let refused = tool.refused(&["recipe", "upgrade", "/nowhere", "lock"])?;
+        ensure!(refused.error.contains("mounts: /locks"), "{refused:?}");
+        held.release().await?;
+        cluster.assert_equal().await.map(drop)
+    });
+}
