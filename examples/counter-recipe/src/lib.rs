@@ -1,6 +1,6 @@
 //! Counters, and blocks of numbers that nobody else gets.
 //!
-//! The znodes of an object, `/counters/invoices` say:
+//! The znodes of an object, `/tallies/invoices` say:
 //!
 //! ```text
 //! (the object itself)   the next number: a u64
@@ -13,7 +13,7 @@
 
 use quorate_recipe::prelude::*;
 
-/// What a mount may be given: `quorate recipe mount /counters counter@1.0.0 --config '{…}'`.
+/// What a mount may be given: `quorate recipe mount /tallies tally@1.0.0 --config '{…}'`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -76,7 +76,7 @@ struct Waiter {
 pub struct Counter;
 
 /// Counters that only grow. Exactly once: an addition that is sent again is added once.
-#[recipe(name = "counter", version = "1.0.0", state = 1)]
+#[recipe(name = "tally", version = "1.0.0", state = 1)]
 impl Counter {
     /// Adds to the counter and gives the sum.
     #[command]

@@ -28,8 +28,8 @@ fn a_recipe_from_outside_is_built_tested_installed_and_called_while_the_cluster_
         let installed = tool.done(&["recipe", "install", word(&component)?])?;
         ensure!(installed["digest"] == built["digest"], "{installed} was not {built}");
         let config = r#"{"first": 1000}"#;
-        tool.done(&["recipe", "mount", "/counters", "counter@1.0.0", "--config", config])?;
-        let visits = "/counters/visits";
+        tool.done(&["recipe", "mount", "/tallies", "tally@1.0.0", "--config", config])?;
+        let visits = "/tallies/visits";
         let block = tool.done(&["call", visits, "reserve", "--args", r#"{"count": 10}"#])?;
         ensure!(block["reply"] == json!({ "first": 1000, "count": 10 }), "{block}");
         let sum = tool.done(&["call", visits, "add", "--by", "5"])?;
