@@ -19,7 +19,7 @@
 //!
 //! Invariants: the current version and the one being rolled out are kept, and so are the newest
 //! others. Must never: let a document differ from its definition, or tell more than
-//! [`SWEEP_MAX`] waiting callers in one run.
+//! `SWEEP_MAX` waiting callers in one run.
 
 mod definition;
 mod json;

@@ -17,7 +17,7 @@
 //! next; a member goes in the transaction that ends its session.
 //!
 //! Invariants: every step after the floor is in the history; the whole list fits one reply. Must
-//! never: tell more than [`SWEEP_MAX`] waiting callers in one run.
+//! never: tell more than `SWEEP_MAX` waiting callers in one run.
 
 use quorate_recipe::prelude::*;
 use serde::de::IgnoredAny;

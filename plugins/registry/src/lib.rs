@@ -18,7 +18,7 @@
 //!
 //! Invariants: every lease has a due entry no later than its end; the whole list fits one reply.
 //! Must never: write more than the lease for a renewal that changes nothing, or tell more than
-//! [`SWEEP_MAX`] waiting callers in one run.
+//! `SWEEP_MAX` waiting callers in one run.
 
 mod service;
 mod words;

@@ -6,8 +6,8 @@ use proc_macro2::{Span, TokenStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Error, Expr, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, ItemImpl, Lit, Meta,
-    PathArguments, ReturnType, Token, Type,
+    Attribute, Error, Expr, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, ItemImpl, Lit,
+    Meta, PathArguments, ReturnType, Token, Type,
 };
 
 /// Every event, with the number of parameters its handlers have.
@@ -144,8 +144,7 @@ fn parse_settings(arguments: TokenStream, errors: &mut Errors) -> Settings {
 }
 
 fn parse_setting(meta: &Meta, settings: &mut Settings) -> syn::Result<()> {
-    const EXPECTED: &str =
-        "expected name = \"lock\", version = \"1.0.0\", state = 1, fuel = 10_000_000 or config = Config";
+    const EXPECTED: &str = "expected name = \"lock\", version = \"1.0.0\", state = 1, fuel = 10_000_000 or config = Config";
     let Meta::NameValue(pair) = meta else {
         return Err(Error::new(meta.span(), EXPECTED));
     };

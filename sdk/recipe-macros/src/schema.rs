@@ -21,8 +21,16 @@ struct Told {
     is_closed: bool,
 }
 
-const UNDESCRIBED: [&str; 8] =
-    ["flatten", "with", "tag", "content", "untagged", "remote", "serialize_with", "deserialize_with"];
+const UNDESCRIBED: [&str; 8] = [
+    "flatten",
+    "with",
+    "tag",
+    "content",
+    "untagged",
+    "remote",
+    "serialize_with",
+    "deserialize_with",
+];
 
 fn read_attributes(attributes: &[Attribute]) -> Result<Told> {
     let mut told = Told::default();
@@ -234,9 +242,33 @@ mod tests {
 
     #[test]
     fn what_is_not_described_is_refused() {
-        complains(quote!(struct A { #[serde(flatten)] b: B }), "flatten");
-        complains(quote!(#[serde(tag = "kind")] enum A { B }), "tag");
-        complains(quote!(#[serde(rename_all = "SHOUTING")] struct A { b: u8 }), "SHOUTING");
+        complains(
+            quote!(
+                struct A {
+                    #[serde(flatten)]
+                    b: B,
+                }
+            ),
+            "flatten",
+        );
+        complains(
+            quote!(
+                #[serde(tag = "kind")]
+                enum A {
+                    B,
+                }
+            ),
+            "tag",
+        );
+        complains(
+            quote!(
+                #[serde(rename_all = "SHOUTING")]
+                struct A {
+                    b: u8,
+                }
+            ),
+            "SHOUTING",
+        );
         complains(quote!(union A { b: u8 }), "union");
     }
 

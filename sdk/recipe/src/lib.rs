@@ -52,12 +52,12 @@ pub use contract::{
 pub use failure::{Failure, Result, TreeError};
 pub use object::{Call, Level, Object, Run, Session, SessionId, Stat};
 pub use quorate_recipe_macros::{Schema, recipe};
-pub use schema::{Schema, schema_of};
 #[doc(hidden)]
 pub use schema::{
     Field as SchemaField, Variant as SchemaVariant, write_fields, write_items, write_schema,
     write_variants,
 };
+pub use schema::{Schema, schema_of};
 pub use ticket::{Reply, Ticket, TicketId};
 
 /// What nearly every recipe needs; `use quorate_recipe::prelude::*;`.
