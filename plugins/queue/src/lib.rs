@@ -21,7 +21,7 @@
 //! delivery has a greater fence than those before of its item; what a session took goes back in the
 //! transaction that ends it; a call costs the same however long the queue is.
 //!
-//! Invariants: as [`shelves`] has them. Must never: hand an item to a session that has ended or is
+//! Invariants: as `shelves` has them. Must never: hand an item to a session that has ended or is
 //! ending, or drop one that was not acknowledged or discarded.
 
 mod shelves;
