@@ -15,7 +15,7 @@
 //! most; it passes on only after its holder has acknowledged giving it up, has left, or its session has
 //! ended; every grant of a partition has a greater fence than those before.
 //!
-//! Invariants: as [`balance`] has them. Must never: grant to a session that has ended or is ending, or
+//! Invariants: as `balance` has them. Must never: grant to a session that has ended or is ending, or
 //! take an acknowledgement of another generation than the member's own.
 
 mod balance;
