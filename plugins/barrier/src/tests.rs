@@ -1,7 +1,7 @@
 //! What the barrier promises, one test for each promise.
 
 use super::*;
-use quorate_recipe::testing::{Answer, TestMount};
+use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 const OBJECT: &str = "migration";
 
@@ -44,19 +44,12 @@ fn breaking() -> Config {
     Config { owner_ended: Unopened::Breaks, ttl_ended: Unopened::Breaks, ..Config::default() }
 }
 
-fn assert_nothing_left(mount: &Mount) {
-    assert_eq!(mount.paths(), [""; 0]);
-    assert_eq!(mount.parked_count(), 0);
-    assert_eq!(mount.timers(), []);
-    assert!(mount.faults().is_empty(), "{:?}", mount.faults());
-}
-
 #[test]
 fn an_open_barrier_is_passed_at_once_and_has_no_znode() {
     let (mut mount, a, ..) = mounted();
     assert_eq!(state(&mut mount), State { closure: None, waiting: 0 });
     assert_eq!(wait(&mut mount, a).done(), Passed { generation: None });
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -75,7 +68,7 @@ fn nobody_passes_a_closed_barrier_and_all_pass_when_it_opens() {
         let passed = mount.pushed(ticket).unwrap().unwrap();
         assert_eq!(passed.generation, Some(closed.generation));
     }
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -110,7 +103,7 @@ fn every_generation_is_greater_than_those_before() {
         assert!(closed.generation > last);
         last = closed.generation;
         open(&mut mount, a).done();
-        assert_nothing_left(&mount);
+        mount.assert_nothing_left();
     }
 }
 
@@ -163,7 +156,7 @@ fn a_barrier_that_would_never_end_is_refused() {
     let wanted = Close { detached: true, ..Close::default() };
     let refused = mount.call::<Generation>(a, OBJECT, "close", &wanted).refused();
     assert_eq!(refused.code, "needs-ttl");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -176,7 +169,7 @@ fn the_end_of_the_owners_session_opens_the_barrier() {
     let passed = mount.pushed(waiting).unwrap().unwrap();
     assert_eq!(passed.generation, Some(closed.generation));
     assert_eq!(mount.pushed(own), None);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -189,7 +182,7 @@ fn the_end_of_the_owners_session_breaks_the_barrier_if_so_configured() {
     assert_eq!(refused.code, "broken");
     let told: Generation = quorate_recipe::codec::decode(&refused.detail).unwrap();
     assert_eq!(told, closed);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -200,7 +193,7 @@ fn whoever_opens_a_barrier_does_not_break_it() {
     open(&mut mount, a).done();
     mount.close(a);
     mount.pushed(waiting).unwrap().unwrap();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -214,7 +207,7 @@ fn a_detached_barrier_outlives_its_session_but_not_its_time() {
     assert_eq!(mount.pushed(waiting), None);
     mount.advance(1);
     mount.pushed(waiting).unwrap().unwrap();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -224,7 +217,7 @@ fn the_end_of_its_time_breaks_the_barrier_if_so_configured() {
     let waiting = wait(&mut mount, b).parked();
     mount.advance(5_000);
     assert_eq!(mount.pushed(waiting).unwrap().unwrap_err().code, "broken");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -235,10 +228,10 @@ fn an_owned_barrier_with_a_time_ends_with_whichever_is_first() {
     let waiting = wait(&mut mount, b).parked();
     mount.close(a);
     mount.pushed(waiting).unwrap().unwrap();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     mount.call::<Generation>(b, OBJECT, "close", &wanted).done();
     mount.advance(5_000);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -263,7 +256,7 @@ fn a_time_is_set_anew() {
     mount.advance(4_999);
     assert_eq!(state(&mut mount).closure, Some(closure));
     mount.advance(1);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     let refused = mount.call::<Closure>(b, OBJECT, "renew", &renewed).refused();
     assert_eq!(refused.code, "not-closed");
 }
@@ -290,7 +283,7 @@ fn a_wait_ends_at_its_limit_and_not_before() {
     assert_eq!(state(&mut mount).waiting, 1);
     open(&mut mount, a).done();
     mount.pushed(long).unwrap().unwrap();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -332,7 +325,7 @@ fn many_waiters_are_told_in_turn() {
     assert_eq!(told(&mut mount), 2);
     mount.advance(1);
     assert_eq!(told(&mut mount), 1);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -362,7 +355,7 @@ fn those_told_later_are_told_of_their_own_closure() {
     assert_eq!(mount.paths().len(), 3, "the ends of before are forgotten");
     open(&mut mount, b).done();
     mount.pushed(of_third).unwrap().unwrap();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -377,7 +370,7 @@ fn a_new_configuration_does_not_change_an_end_that_is_being_told() {
     for ticket in tickets {
         assert_eq!(mount.pushed(ticket).unwrap().unwrap_err().code, "broken");
     }
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -393,7 +386,7 @@ fn objects_are_barriers_of_their_own() {
     for ticket in waiting {
         mount.pushed(ticket).unwrap().unwrap();
     }
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -405,15 +398,7 @@ fn arguments_that_are_not_known_are_refused() {
     }
     let answer: Answer<Generation> = mount.call(a, OBJECT, "close", &Misspelt { ttl: 5 });
     assert_eq!(answer.refused().code, "bad-arguments");
-    assert_nothing_left(&mount);
-}
-
-fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    mount.assert_nothing_left();
 }
 
 /// Who waits for which closure, and how closures ended: true for passed, false for broken.

@@ -1,7 +1,7 @@
 //! What the counter promises, one test for each promise.
 
 use super::*;
-use quorate_recipe::testing::{Answer, TestMount};
+use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 const OBJECT: &str = "invoices";
 
@@ -47,13 +47,6 @@ fn mounted_with(config: &Config) -> (Mount, SessionId) {
     (mount, session)
 }
 
-fn assert_nothing_left(mount: &Mount) {
-    assert_eq!(mount.paths(), [""; 0]);
-    assert_eq!(mount.parked_count(), 0);
-    assert_eq!(mount.timers(), []);
-    assert!(mount.faults().is_empty(), "{:?}", mount.faults());
-}
-
 #[test]
 fn additions_add_up_and_tell_what_was_before() {
     let (mut mount, a) = mounted();
@@ -68,13 +61,13 @@ fn additions_add_up_and_tell_what_was_before() {
 fn a_counter_at_its_beginning_has_no_znode() {
     let (mut mount, _) = mounted();
     assert_eq!(get(&mut mount), 0);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     add(&mut mount, 5).done();
     assert_eq!(mount.paths(), ["invoices", "invoices/number"]);
     add(&mut mount, -5).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     add(&mut mount, 0).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -101,7 +94,7 @@ fn a_number_is_set_only_if_it_is_the_one_expected() {
     let told: i64 = quorate_recipe::codec::decode(&refused.detail).unwrap();
     assert_eq!((told, get(&mut mount)), (7, 7));
     assert_eq!(compare_and_set(&mut mount, 7, 0).done().after, 0);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -156,7 +149,7 @@ fn the_mount_says_where_counters_begin() {
     set(&mut mount, 0).done();
     assert_eq!(get(&mut mount), 0, "zero is a number like others");
     set(&mut mount, 1_000).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     let moved = Config { initial: 0, ..config };
     assert_eq!(mount.configure(&moved).unwrap_err().code, "initial-is-fixed");
     mount.configure(&Config { block_max: 1, ..config }).unwrap();
@@ -177,7 +170,7 @@ fn a_wait_is_answered_when_its_number_is_reached() {
     compare_and_set(&mut mount, 6, 9).done();
     assert_eq!(mount.pushed(nine), Some(Ok(9)));
     set(&mut mount, 0).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -217,7 +210,7 @@ fn a_try_does_not_wait() {
     let refused = mount.call::<i64>(a, OBJECT, "await", &at_once).refused();
     assert_eq!(refused.code, "below");
     assert_eq!(quorate_recipe::codec::decode::<i64>(&refused.detail).unwrap(), 0);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -244,7 +237,7 @@ fn waits_go_with_their_sessions_and_when_they_are_given_up() {
     mount.close(a);
     mount.cancel(given_up);
     assert_eq!(mount.pushed(given_up).unwrap().unwrap_err().code, "cancelled");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -319,15 +312,7 @@ fn arguments_that_are_not_known_are_refused() {
     }
     let answer: Answer<Changed> = mount.call(a, OBJECT, "add", &Misspelt { count: 2 });
     assert_eq!(answer.refused().code, "bad-arguments");
-    assert_nothing_left(&mount);
-}
-
-fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    mount.assert_nothing_left();
 }
 
 #[test]

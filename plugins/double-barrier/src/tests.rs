@@ -1,7 +1,7 @@
 //! What the double barrier promises, one test for each promise.
 
 use super::*;
-use quorate_recipe::testing::{Answer, TestMount};
+use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 const OBJECT: &str = "training";
 
@@ -65,12 +65,6 @@ fn assert_broken<T: serde::de::DeserializeOwned + std::fmt::Debug>(
     assert!(told.generation > 0);
 }
 
-fn assert_nothing_left(mount: &Mount) {
-    assert_eq!(mount.paths(), [""; 0]);
-    assert_eq!(mount.parked_count(), 0);
-    assert!(mount.faults().is_empty(), "{:?}", mount.faults());
-}
-
 #[test]
 fn nobody_is_in_before_all_are_and_nobody_out_before_all_are() {
     let (mut mount, [a, b, c]) = mounted();
@@ -90,7 +84,7 @@ fn nobody_is_in_before_all_are_and_nobody_out_before_all_are() {
     assert_eq!(out.generation, first.generation);
     assert_eq!(pushed(&mut mount, out_second), out);
     assert_eq!(pushed(&mut mount, out_third), out);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -104,7 +98,7 @@ fn rounds_follow_one_another_with_growing_numbers() {
         leave(&mut mount, sessions[0], entered[0].member).parked();
         leave(&mut mount, sessions[1], entered[1].member).parked();
         leave(&mut mount, sessions[2], entered[2].member).done();
-        assert_nothing_left(&mount);
+        mount.assert_nothing_left();
     }
 }
 
@@ -113,7 +107,7 @@ fn a_round_of_one_waits_for_nobody() {
     let (mut mount, [a, ..]) = mounted();
     let entered = enter(&mut mount, a, 1).done();
     leave(&mut mount, a, entered.member).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -127,7 +121,7 @@ fn one_session_may_be_several_members() {
     assert_eq!(leave(&mut mount, a, first.member).refused().code, "not-a-member");
     leave(&mut mount, a, second.member).done();
     pushed(&mut mount, out);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -148,7 +142,7 @@ fn all_say_the_same_number_of_parties() {
     let (mut mount, [a, b, _]) = mounted_with(&Config { parties_max: 5, ..Config::default() });
     assert_eq!(enter(&mut mount, a, 0).refused().code, "bad-parties");
     assert_eq!(enter(&mut mount, a, 6).refused().code, "bad-parties");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     enter(&mut mount, a, 5).parked();
     assert_eq!(enter(&mut mount, b, 4).refused().code, "other-parties");
     enter(&mut mount, b, 5).parked();
@@ -179,7 +173,7 @@ fn a_try_does_not_wait_and_changes_nothing() {
     let at_once = Enter { parties: 2, wait_ms: Some(0) };
     let refused = mount.call::<Entered>(a, OBJECT, "enter", &at_once).refused();
     assert_eq!(refused.code, "incomplete");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     let waiting = enter(&mut mount, a, 2).parked();
     let second = mount.call::<Entered>(b, OBJECT, "enter", &at_once).done();
     let first = pushed(&mut mount, waiting);
@@ -189,7 +183,7 @@ fn a_try_does_not_wait_and_changes_nothing() {
     assert_eq!(round(&mut mount).left, 0);
     leave(&mut mount, b, second.member).parked();
     mount.call::<Generation>(a, OBJECT, "leave", &at_once).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -227,7 +221,7 @@ fn a_session_that_ends_after_it_left_harms_nobody() {
     let out = leave(&mut mount, b, entered[1].member).parked();
     let last = leave(&mut mount, c, entered[2].member).done();
     assert_eq!(pushed(&mut mount, out), last);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -301,7 +295,7 @@ fn a_broken_round_stays_broken_until_it_is_reset() {
     mount.advance(1_000_000);
     assert_eq!(enter(&mut mount, b, 3).refused().code, "broken");
     reset(&mut mount, b).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     let entered = inside(&mut mount, sessions);
     assert!(entered[0].generation > generation);
 }
@@ -314,7 +308,7 @@ fn a_broken_round_resets_itself_if_so_configured() {
     let out = leave(&mut mount, a, entered[0].member).parked();
     mount.close(b);
     assert_broken(&mut mount, out, "session");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     assert_eq!(leave(&mut mount, c, entered[2].member).refused().code, "not-a-member");
     enter(&mut mount, c, 2).parked();
     let next = enter(&mut mount, a, 2).done();
@@ -330,7 +324,7 @@ fn a_reset_ends_the_round_of_those_who_are_in_it() {
     let waiting = enter(&mut mount, a, 3).parked();
     reset(&mut mount, c).done();
     assert_broken(&mut mount, waiting, "reset");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     let entered = inside(&mut mount, sessions);
     let out = leave(&mut mount, a, entered[0].member).parked();
     let late = Reset { generation: Some(entered[0].generation - 1) };
@@ -341,7 +335,7 @@ fn a_reset_ends_the_round_of_those_who_are_in_it() {
     assert_broken(&mut mount, out, "reset");
     assert_eq!(leave(&mut mount, b, entered[1].member).refused().code, "not-a-member");
     reset(&mut mount, c).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -400,15 +394,7 @@ fn arguments_that_are_not_known_are_refused() {
     let wanted = Misspelt { parties: 2, wait: 0 };
     let answer: Answer<Entered> = mount.call(a, OBJECT, "enter", &wanted);
     assert_eq!(answer.refused().code, "bad-arguments");
-    assert_nothing_left(&mount);
-}
-
-fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    mount.assert_nothing_left();
 }
 
 /// Where a member is.

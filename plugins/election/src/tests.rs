@@ -1,7 +1,7 @@
 //! What the election promises, one test for each promise.
 
 use super::*;
-use quorate_recipe::testing::{Answer, TestMount};
+use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 const OBJECT: &str = "scheduler";
 
@@ -58,13 +58,6 @@ fn mounted() -> (Mount, SessionId, SessionId, SessionId) {
     (mount, a, b, c)
 }
 
-fn assert_nothing_left(mount: &Mount) {
-    assert_eq!(mount.paths(), [""; 0]);
-    assert_eq!(mount.parked_count(), 0);
-    assert_eq!(mount.timers(), []);
-    assert!(mount.faults().is_empty(), "{:?}", mount.faults());
-}
-
 #[test]
 fn the_first_candidate_leads_at_once() {
     let (mut mount, a, ..) = mounted();
@@ -83,7 +76,7 @@ fn an_election_nobody_stands_in_has_no_leader_and_no_znode() {
     let begun = campaign(&mut mount, a).done();
     resign(&mut mount, a, begun.term).done();
     assert_eq!(standing(&mut mount), Standing { revision: 0, leader: None });
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -104,7 +97,7 @@ fn candidates_lead_in_order_of_arrival_and_terms_grow() {
         assert_eq!(leader(&mut mount).session, owner);
     }
     resign(&mut mount, owner, term).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -185,7 +178,7 @@ fn whoever_observes_hears_of_the_leader_of_its_values_and_of_its_end() {
     resign(&mut mount, a, begun.term).done();
     let seen = mount.pushed(next).unwrap().unwrap();
     assert_eq!(seen, Standing { revision: 0, leader: None });
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -201,7 +194,7 @@ fn what_changed_between_two_observations_is_told_at_once() {
     assert_eq!(observe(&mut mount, b, seen.revision).done().leader, None);
     let first: Standing = mount.call(b, OBJECT, "observe", &Observe::default()).done();
     assert_eq!(first.revision, 0, "without `after` the answer comes at once");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -242,7 +235,7 @@ fn many_observers_are_told_in_turn_and_none_is_forgotten() {
     assert_eq!(mount.pushed(late).unwrap().unwrap().revision, told.revision);
     mount.advance(5);
     resign(&mut mount, a, begun.term).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -259,7 +252,7 @@ fn whoever_observes_the_new_state_is_not_told_of_it_again() {
     assert_eq!(mount.timers(), []);
     resign(&mut mount, a, begun.term).done();
     assert_eq!(mount.pushed(late).unwrap().unwrap().revision, 0);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -315,7 +308,7 @@ fn the_end_of_the_leaders_session_passes_the_election_on() {
     assert!(mount.pushed(waiting).unwrap().unwrap().term > begun.term);
     assert_eq!(leader(&mut mount).session, b);
     mount.close(b);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -344,7 +337,7 @@ fn a_session_that_ends_leads_under_none_of_its_names() {
     mount.pushed(other).unwrap().unwrap();
     assert_eq!(mount.paths(), ["scheduler", "scheduler/leader"]);
     mount.close(b);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -366,7 +359,7 @@ fn many_places_of_an_ending_session_are_passed_over_in_several_steps() {
     mount.close(b);
     mount.pushed(overtaking).unwrap().unwrap();
     mount.close(c);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -381,7 +374,7 @@ fn a_candidate_that_finds_an_empty_line_leads_although_a_step_is_due() {
     mount.advance(1);
     assert_eq!(leader(&mut mount).term, begun.term);
     resign(&mut mount, b, begun.term).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -413,7 +406,7 @@ fn a_wait_given_up_leaves_the_line() {
     resign(&mut mount, a, begun.term).done();
     let term = mount.pushed(next).unwrap().unwrap().term;
     resign(&mut mount, c, term).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -421,7 +414,7 @@ fn an_observers_session_may_end() {
     let (mut mount, a, b, _) = mounted();
     let watching = observe(&mut mount, b, 0).parked();
     mount.close(b);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     campaign(&mut mount, a).done();
     assert_eq!(mount.pushed(watching), None);
 }
@@ -435,7 +428,7 @@ fn a_leader_that_observes_itself_ends_cleanly() {
     mount.close(a);
     assert_eq!(mount.pushed(own), None);
     assert_eq!(mount.pushed(other).unwrap().unwrap().leader, None);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -459,7 +452,7 @@ fn values_are_bounded() {
     let mut mount = TestMount::<Election>::with_config(&config);
     let a = mount.session();
     assert_eq!(campaign_as(&mut mount, a, "alpha").refused().code, "value-too-large");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     let begun = campaign_as(&mut mount, a, "four").done();
     assert_eq!(proclaim(&mut mount, a, begun.term, "fifth").refused().code, "value-too-large");
     let huge = Config { value_bytes_max: (128 << 10) + 1, ..config };
@@ -500,7 +493,7 @@ fn objects_are_elections_of_their_own() {
         mount.pushed(ticket).unwrap().unwrap();
     }
     mount.close(b);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -512,15 +505,7 @@ fn arguments_that_are_not_known_are_refused() {
     }
     let answer: Answer<Term> = mount.call(a, OBJECT, "campaign", &Misspelt { wait: 0 });
     assert_eq!(answer.refused().code, "bad-arguments");
-    assert_nothing_left(&mount);
-}
-
-fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    mount.assert_nothing_left();
 }
 
 /// An election kept by the rules of the book: who leads, who is in line, who has seen what.

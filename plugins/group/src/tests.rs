@@ -1,7 +1,7 @@
 //! What the group promises, one test for each promise.
 
 use super::*;
-use quorate_recipe::testing::{Answer, TestMount};
+use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 const OBJECT: &str = "workers";
 
@@ -406,14 +406,6 @@ fn arguments_that_are_not_known_are_refused() {
     let refused: Answer<u64> = mount.call(a, OBJECT, "join", &Misspelt { member: "alpha" });
     assert_eq!(refused.refused().code, "bad-arguments");
     assert_eq!(mount.paths(), [""; 0]);
-}
-
-fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 /// A list kept by what was told.

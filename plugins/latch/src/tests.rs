@@ -50,13 +50,6 @@ fn mounted_with(config: &Config) -> (Mount, SessionId) {
     (mount, session)
 }
 
-fn assert_nothing_left(mount: &Mount) {
-    assert_eq!(mount.paths(), [""; 0]);
-    assert_eq!(mount.parked_count(), 0);
-    assert_eq!(mount.timers(), []);
-    assert!(mount.faults().is_empty(), "{:?}", mount.faults());
-}
-
 #[test]
 fn nobody_passes_before_zero_and_everybody_afterwards() {
     let (mut mount, a) = mounted();
@@ -83,7 +76,7 @@ fn a_latch_that_is_not_started_has_no_znode() {
     assert_eq!(state(&mut mount), State { latch: None, waiting: 0 });
     assert_eq!(count_down(&mut mount).refused().code, "not-started");
     assert_eq!(start(&mut mount, 0).refused().code, "bad-count");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -179,9 +172,9 @@ fn a_reset_without_a_count_leaves_nothing() {
     start(&mut mount, 5).done();
     count_as(&mut mount, keyed("a")).done();
     assert_eq!(reset(&mut mount, None).done(), None);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     assert_eq!(reset(&mut mount, None).done(), None);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     assert_eq!(reset(&mut mount, Some(0)).refused().code, "bad-count");
 }
 
@@ -238,7 +231,7 @@ fn many_keys_are_deleted_in_several_steps() {
     assert_eq!(mount.timers(), []);
     reset(&mut mount, None).done();
     mount.advance(10);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -251,7 +244,7 @@ fn a_latch_at_zero_goes_after_a_while_if_so_configured() {
     mount.advance(4_999);
     wait(&mut mount, a).done();
     mount.advance(1);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     start(&mut mount, 1).done();
     count_down(&mut mount).done();
     reset(&mut mount, Some(1)).done();
@@ -265,7 +258,7 @@ fn a_try_does_not_wait() {
     let at_once = Wait { wait_ms: Some(0) };
     let refused = mount.call::<Opened>(a, OBJECT, "wait", &at_once).refused();
     assert_eq!(refused.code, "not-zero");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     start(&mut mount, 1).done();
     let refused = mount.call::<Opened>(a, OBJECT, "wait", &at_once).refused();
     let told: Option<Latch> = quorate_recipe::codec::decode(&refused.detail).unwrap();
@@ -299,7 +292,7 @@ fn waits_go_with_their_sessions_and_when_they_are_given_up() {
     mount.close(a);
     mount.cancel(given_up);
     assert_eq!(mount.pushed(given_up).unwrap().unwrap_err().code, "cancelled");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -341,7 +334,7 @@ fn many_waiters_are_told_in_turn_and_later_ones_are_not() {
     count_down(&mut mount).done();
     mount.pushed(late).unwrap().unwrap();
     reset(&mut mount, None).done();
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -365,7 +358,7 @@ fn arguments_that_are_not_known_are_refused() {
     }
     let answer: Answer<Opened> = mount.call(a, OBJECT, "wait", &Misspelt { wait: 0 });
     assert_eq!(answer.refused().code, "bad-arguments");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -398,6 +391,6 @@ fn any_counts_in_any_order_reach_zero_once() {
             assert_eq!(opened.generation, latch.generation, "seed {seed}");
         }
         reset(&mut mount, None).done();
-        assert_nothing_left(&mount);
+        mount.assert_nothing_left();
     }
 }

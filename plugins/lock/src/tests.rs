@@ -2,7 +2,7 @@
 //! is in `holding`, several at once in `several`.
 
 use super::*;
-use quorate_recipe::testing::{Answer, TestMount};
+use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 mod holding;
 mod several;
@@ -284,14 +284,6 @@ fn acquire_needs_no_arguments() {
     let (mut mount, a, ..) = mounted();
     let outcome = mount.call_bytes(a, OBJECT, "acquire", &[]).unwrap();
     assert!(matches!(outcome, quorate_recipe::Outcome::Done(_)));
-}
-
-fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 /// A lock kept by the rules of the book: who is in line, who holds.

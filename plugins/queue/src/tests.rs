@@ -1,7 +1,7 @@
 //! What the queue promises, one test for each promise.
 
 use super::*;
-use quorate_recipe::testing::{Answer, TestMount};
+use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 const OBJECT: &str = "mails";
 
@@ -710,14 +710,6 @@ fn a_reason_is_cut_between_letters() {
     let failed = NegativeAcknowledge { receipts, delay_ms: 0, reason };
     mount.call::<()>(a, OBJECT, "negative-acknowledge", &failed).done();
     assert_eq!(dead_letters(&mut mount)[0].reason.len(), 255);
-}
-
-fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 /// Who has what, by the deliveries seen from outside.

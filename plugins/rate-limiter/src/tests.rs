@@ -2,7 +2,7 @@
 
 use super::*;
 use quorate_recipe::Recipe;
-use quorate_recipe::testing::{Answer, TestMount};
+use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 const OBJECT: &str = "mailer";
 /// One token comes in every 100 ms.
@@ -449,14 +449,6 @@ fn ends_that_were_not_heard_of_do_not_hold_the_line_up() {
     pushed(&mut mount, last);
     mount.advance(500);
     nothing_is_left(&mount);
-}
-
-fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use quorate_recipe::Recipe;
-use quorate_recipe::testing::{Answer, TestMount};
+use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 const OBJECT: &str = "catalogue";
 
@@ -489,14 +489,6 @@ fn ends_that_were_not_heard_of_are_made_good_by_the_next_in_line() {
     release(&mut mount, b, reader).done();
     pushed(&mut mount, last);
     assert_eq!(holders(&mut mount).len(), 1);
-}
-
-fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 /// A lock kept by the rules of the book.

@@ -1,7 +1,7 @@
 //! What the value promises, one test for each promise.
 
 use super::*;
-use quorate_recipe::testing::{Answer, TestMount};
+use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 const OBJECT: &str = "routing";
 
@@ -54,13 +54,6 @@ fn mounted_with(config: &Config) -> (Mount, SessionId) {
     (mount, session)
 }
 
-fn assert_nothing_left(mount: &Mount) {
-    assert_eq!(mount.paths(), [""; 0]);
-    assert_eq!(mount.parked_count(), 0);
-    assert_eq!(mount.timers(), []);
-    assert!(mount.faults().is_empty(), "{:?}", mount.faults());
-}
-
 #[test]
 fn a_value_is_told_with_its_version_and_who_set_it() {
     let (mut mount, a) = mounted();
@@ -78,11 +71,11 @@ fn no_value_is_version_0_and_no_znode() {
     let (mut mount, _) = mounted();
     assert_eq!(get(&mut mount), State { version: 0, document: None });
     assert!(!delete(&mut mount));
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     set(&mut mount, "");
     assert_eq!(text_of(&get(&mut mount)).as_deref(), Some(""), "an empty value is a value");
     assert!(delete(&mut mount));
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -127,7 +120,7 @@ fn a_version_of_a_value_that_is_gone_is_another_one() {
     assert_eq!(refused.code, "other-version");
     let told: State = quorate_recipe::codec::decode(&refused.detail).unwrap();
     assert_eq!(told, State { version: 0, document: None });
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -139,7 +132,7 @@ fn a_value_is_deleted_only_at_the_version_given() {
     assert!(delete_if(&mut mount, Some(second)).done());
     assert_eq!(delete_if(&mut mount, Some(second)).refused().code, "other-version");
     assert!(!delete_if(&mut mount, Some(0)).done());
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -156,7 +149,7 @@ fn whoever_waits_hears_of_the_first_value_of_changes_and_of_the_deletion() {
     let waiting = wait(&mut mount, a, second).parked();
     delete(&mut mount);
     assert_eq!(mount.pushed(waiting), Some(Ok(State { version: 0, document: None })));
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -190,7 +183,7 @@ fn a_try_does_not_wait() {
     let at_once = AwaitChange { after: 0, wait_ms: Some(0) };
     let refused = mount.call::<State>(a, OBJECT, "await-change", &at_once).refused();
     assert_eq!(refused.code, "unchanged");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     set(&mut mount, "one");
     mount.call::<State>(a, OBJECT, "await-change", &at_once).done();
 }
@@ -219,7 +212,7 @@ fn waits_go_with_their_sessions_and_when_they_are_given_up() {
     mount.close(a);
     mount.cancel(given_up);
     assert_eq!(mount.pushed(given_up).unwrap().unwrap_err().code, "cancelled");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -236,7 +229,7 @@ fn values_have_a_largest_size() {
     let config = Config { value_bytes_max: 4, ..Config::default() };
     let (mut mount, _) = mounted_with(&config);
     assert_eq!(set_if(&mut mount, "fifth", None).refused().code, "value-too-large");
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
     set(&mut mount, "four");
     let huge = Config { value_bytes_max: VALUE_BYTES_MAX + 1, ..config };
     assert_eq!(mount.configure(&huge).unwrap_err().code, "bad-config");
@@ -293,7 +286,7 @@ fn a_value_that_is_gone_again_does_not_keep_those_who_saw_it() {
     assert_eq!(mount.pushed(late), None, "it came after the deletion");
     assert_eq!(mount.timers(), []);
     mount.cancel(late);
-    assert_nothing_left(&mount);
+    mount.assert_nothing_left();
 }
 
 #[test]
@@ -331,15 +324,7 @@ fn arguments_that_are_not_known_are_refused() {
     let wanted = Misspelt { value: blob("one"), version: 0 };
     let answer: Answer<Version> = mount.call(a, OBJECT, "set", &wanted);
     assert_eq!(answer.refused().code, "bad-arguments");
-    assert_nothing_left(&mount);
-}
-
-fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    mount.assert_nothing_left();
 }
 
 /// Nobody waits who has seen another state than the one that stands, once time has passed.

@@ -426,9 +426,38 @@ impl<R: Recipe> TestMount<R> {
         &self.faults
     }
 
+    /// Asserts that no znode, parked call or timer is left and no event handler has failed.
+    ///
+    /// # Panics
+    /// When one is.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        assert_eq!(self.paths(), [""; 0], "znodes are left");
+        assert_eq!(self.parked_count(), 0, "calls are parked");
+        assert_eq!(self.timers(), [], "timers are left");
+        assert_eq!(self.faults(), [], "handlers have failed");
+    }
+
     /// The clock.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.world.now_ms
     }
+}
+
+/// The next number of a seeded sequence (splitmix64, Steele, Lea and Flood 2014): one seed gives one
+/// run of a randomized test. `state` begins as the seed.
+///
+/// ```
+/// use quorate_recipe::testing::splitmix64;
+///
+/// let (mut one, mut other) = (7, 7);
+/// assert_eq!(splitmix64(&mut one), splitmix64(&mut other));
+/// ```
+pub fn splitmix64(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut word = *state;
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
