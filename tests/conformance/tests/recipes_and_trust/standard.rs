@@ -1,10 +1,15 @@
 //! The recipes that every installation has, and other versions of one in its place.
 
 use anyhow::{Context, Result, ensure};
-use quorate_conformance::{Cluster, Recipes, Tool, on_cluster, word};
+use quorate_client::{Client, MountRequest};
+use quorate_conformance::{Cluster, Recipes, Tool, on_cluster, poll, word};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// A recipe's object, and words that it must understand.
 const CALLS: &[&[&str]] = &[
@@ -97,6 +102,80 @@ fn a_mount_is_upgraded_and_rolled_back_while_a_lock_is_held() {
         let refused = tool.refused(&["recipe", "upgrade", "/nowhere", "lock"])?;
         ensure!(refused.error.contains("mounts: /locks"), "{refused:?}");
         held.release().await?;
+        cluster.assert_equal().await.map(drop)
+    });
+}
+
+/// Clients, and callers on each of them.
+const CLIENTS: usize = 8;
+const CALLERS: usize = 8;
+const UPGRADES: usize = 10;
+/// Turns between two changes of the version.
+const TURNS_BY_EACH: u64 = 200;
+
+/// What callers and their observer share.
+#[derive(Default)]
+struct Load {
+    turns: AtomicU64,
+    stops: AtomicBool,
+}
+
+/// Takes a lock and gives it back, again and again; gives the longest turn.
+async fn keep_locking(client: Client, lock: String, load: Arc<Load>) -> Result<Duration> {
+    let mut longest = Duration::ZERO;
+    while !load.stops.load(Ordering::Relaxed) {
+        let begin = Instant::now();
+        client.lock(&lock).acquire(None).await?.release().await?;
+        longest = longest.max(begin.elapsed());
+        load.turns.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(longest)
+}
+
+#[test]
+fn ten_upgrades_and_rollbacks_under_load_fail_no_call_and_lose_no_waiting_one() {
+    on_cluster(Recipes::Lock, async |cluster| {
+        let client = cluster.connect().await?;
+        let path = other_edition(cluster.server_folder(cluster.servers()[0]).as_path())?;
+        let other = client.upload_and_install(std::fs::read(path)?, |_, _| {}).await?.digest;
+        let first = client.list_mounts().await?.remove(0);
+        let load = Arc::new(Load::default());
+        let mut callers = JoinSet::new();
+        for number in 0..CLIENTS {
+            let caller = cluster.connect().await?;
+            for _ in 0..CALLERS {
+                let lock = format!("/locks/{}", number % 4);
+                callers.spawn(keep_locking(caller.clone(), lock, Arc::clone(&load)));
+            }
+        }
+        let mut slowest = Duration::ZERO;
+        for _ in 0..UPGRADES {
+            for digest in [other, first.digest] {
+                let begin = Instant::now();
+                client
+                    .mount(MountRequest {
+                        path: first.path.to_string(),
+                        digest,
+                        config: first.config.clone(),
+                        open: first.open,
+                        fuel: first.fuel,
+                    })
+                    .await?;
+                slowest = slowest.max(begin.elapsed());
+                let goal = load.turns.load(Ordering::Relaxed) + TURNS_BY_EACH;
+                poll("calls go on", async || {
+                    Ok((load.turns.load(Ordering::Relaxed) >= goal).then_some(()))
+                })
+                .await?;
+            }
+        }
+        load.stops.store(true, Ordering::Relaxed);
+        let mut longest = Duration::ZERO;
+        while let Some(ended) = callers.join_next().await {
+            longest = longest.max(ended??);
+        }
+        let turns = load.turns.load(Ordering::Relaxed);
+        println!("{turns} turns; the longest took {longest:?}, the slowest change {slowest:?}");
         cluster.assert_equal().await.map(drop)
     });
 }
