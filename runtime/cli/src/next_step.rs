@@ -24,7 +24,9 @@ pub(crate) fn next_step(error: &anyhow::Error) -> Option<&'static str> {
         "recipe-out-of-memory" | "recipe-over-limit" => {
             "nothing was changed; split the work into several calls"
         }
-        "mount-suspended" => "mount a repaired version of the recipe, or `quorate recipe unmount`",
+        "mount-suspended" => {
+            "`quorate recipe upgrade` brings a repaired version, `recipe resume` lets calls through"
+        }
         "no-member" => "`quorate member list` shows the members; `member add` adds one",
         "no-leader" => "`quorate status --all` shows which servers are up; most of them must be",
         "overloaded" => "try again in a moment",

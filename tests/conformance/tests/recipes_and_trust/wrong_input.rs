@@ -6,29 +6,41 @@ use quorate_conformance::{Recipes, Refused, Tool, on_cluster};
 /// A command, the exit code, the name of the error, and words that must be in what is said.
 type Case = (&'static [&'static str], i32, &'static str, &'static [&'static str]);
 
-const CALLS: [Case; 11] = [
+const CALLS: [Case; 13] = [
     (&["call", "/nowhere/a", "acquire"], 3, "no-mount", &["/nowhere/a", "recipe list"]),
     (&["call", "/locks/a", "steal"], 4, "unknown-operation", &["`steal`", "recipe inspect"]),
     (&["call", "/locks/a/b", "acquire"], 4, "bad-arguments", &["one name below /locks"]),
     (
         &["call", "/locks/a", "acquire", "--wait-ms", "soon"],
+        2,
+        "bad-arguments",
+        &["--wait-ms cannot be `soon`", "a whole number"],
+    ),
+    (
+        &["call", "/locks/a", "acquire", "--wait-ms", "-4"],
+        2,
+        "bad-arguments",
+        &["--wait-ms cannot be `-4`", "from 0 on"],
+    ),
+    (
+        &["call", "/locks/a", "acquire", "--wait", "5"],
+        2,
+        "bad-arguments",
+        &["no field --wait;", "--wait-ms"],
+    ),
+    (&["call", "/locks/a", "release"], 2, "bad-arguments", &["missing: --fence", "whole number"]),
+    (
+        &["call", "/locks/a", "acquire", "--args", "{\"wait_ms\": \"soon\"}"],
         4,
         "bad-arguments",
         &["wait_ms:", "text", "expected u64"],
     ),
     (
-        &["call", "/locks/a", "acquire", "--wait-ms", "-4"],
+        &["call", "/locks/a", "release", "--args", "{}"],
         4,
         "bad-arguments",
-        &["wait_ms:", "`-4`"],
+        &["missing field `fence`"],
     ),
-    (
-        &["call", "/locks/a", "acquire", "--wait", "5"],
-        4,
-        "bad-arguments",
-        &["`wait`", "expected `wait_ms`"],
-    ),
-    (&["call", "/locks/a", "release"], 4, "bad-arguments", &["missing field `fence`"]),
     (
         &["call", "/locks/a", "acquire", "--args", "{wait: 5}"],
         2,
