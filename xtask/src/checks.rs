@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 /// The components first, since tests run them; then every test, then the examples in the documentation.
 pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
     recipes::run(&[])?;
-    simulate::components()?;
+    simulate::harms()?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if has_nextest() {
         cargo(&["nextest", "run", "--workspace"], &arguments)?;

@@ -10,9 +10,14 @@ use std::process::{Command, ExitCode};
 /// Features of `examples/hostile` that a simulation mounts.
 const HARMS: [&str; 2] = ["traps", "loops"];
 
-/// Builds the components that simulations install, and tests.
-pub(crate) fn components() -> anyhow::Result<()> {
+/// Builds the components that simulations install.
+fn components() -> anyhow::Result<()> {
     recipes::run(&[String::from("lock")])?;
+    harms()
+}
+
+/// Builds the harmful ones among them.
+pub(crate) fn harms() -> anyhow::Result<()> {
     HARMS.iter().try_for_each(|harm| recipes::build_with_feature("examples/hostile", harm))
 }
 

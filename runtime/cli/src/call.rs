@@ -5,7 +5,7 @@
 
 use crate::arguments::{CallArguments, CommandLine, Reach};
 use crate::exit::Mistake;
-use crate::output::{Output, table};
+use crate::output::{Output, listed, table};
 use crate::recipe::operations_text;
 use crate::{connect, fields, json_cbor};
 use anyhow::{Context, Result, bail};
@@ -66,8 +66,7 @@ async fn governing(client: &Client, object: &str) -> Result<(MountedRecipe, Inst
     };
     let mounts = client.list_mounts().await?;
     let Some(mount) = mounts.iter().find(|mount| holds(mount)).cloned() else {
-        let known: Vec<&str> = mounts.iter().map(|mount| mount.path.as_str()).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let known = listed(mounts.iter().map(|mount| mount.path.as_str()));
         let text = format!("no recipe is mounted above `{object}`; mounts: {known}");
         bail!(Mistake::new(ErrorCode::NoMount, text));
     };

@@ -6,6 +6,7 @@
 //! recipe judges it again. Must never: refuse a value for a schema it does not understand.
 
 use crate::exit::Mistake;
+use crate::output::listed;
 use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -71,8 +72,7 @@ fn property(schema: &Value, name: &str) -> Result<Option<Value>> {
     if schema["additionalProperties"] != false {
         return Ok(None);
     }
-    let known: Vec<String> = properties.keys().map(|name| flag_of(name)).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let known = listed(properties.keys().map(|name| flag_of(name)));
     let flag = flag_of(name);
     bail!(Mistake::bad_arguments(format!("there is no field {flag}; there are: {known}")))
 }

@@ -91,6 +91,12 @@ pub(crate) fn data_json(data: &[u8]) -> Value {
     }
 }
 
+/// Names in a sentence; `none` when there are none.
+pub(crate) fn listed(names: impl IntoIterator<Item = impl Into<String>>) -> String {
+    let names: Vec<String> = names.into_iter().map(Into::into).collect();
+    if names.is_empty() { String::from("none") } else { names.join(", ") }
+}
+
 /// Rows as aligned columns.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|title| title.len()).collect();

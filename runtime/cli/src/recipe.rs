@@ -6,7 +6,7 @@
 
 use crate::arguments::{Reach, RecipeCommand};
 use crate::exit::Mistake;
-use crate::output::{Output, table};
+use crate::output::{Output, listed, table};
 use crate::{connect, json_cbor};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -249,8 +249,7 @@ async fn find(client: &Client, wanted: &str) -> Result<InstalledRecipe> {
     });
     let newest = matching.max_by_key(|recipe| recipe.installed).cloned();
     Ok(newest.ok_or_else(|| {
-        let known: Vec<String> = recipes.iter().map(full_name).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let known = listed(recipes.iter().map(full_name));
         let text = format!("no recipe `{wanted}` is installed; installed: {known}");
         Mistake::new(ErrorCode::NoRecipe, text)
     })?)
@@ -274,8 +273,7 @@ async fn mount(client: &Client, request: MountRequest, recipe: &str, output: Out
 /// The mount at exactly this path.
 async fn mounted(client: &Client, path: &str) -> Result<MountedRecipe> {
     let mounts = client.list_mounts().await?;
-    let known: Vec<&str> = mounts.iter().map(|mount| mount.path.as_str()).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let known = listed(mounts.iter().map(|mount| mount.path.as_str()));
     let found = mounts.iter().find(|mount| mount.path.as_str() == path).cloned();
     Ok(found.ok_or_else(|| {
         let text = format!("no recipe is mounted at `{path}`; mounts: {known}");
