@@ -15,6 +15,9 @@ use crate::history::OperationId;
 const REDIAL_PAUSE_MS_MIN: u64 = 50;
 const REDIAL_PAUSE_MS_MAX: u64 = 1_000;
 
+/// The lock's command that undoes a grant whose caller has gone.
+pub(crate) const UNDOES: &str = "release";
+
 /// A client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
@@ -151,15 +154,14 @@ impl SimulatedClient {
     }
 
     /// The request that a frame carries: one of the application's, in the order of asking, or one of
-    /// the protocol's own, which alone are asked for at the local level.
+    /// the protocol's own. Of commands, these alone are asked for at the local level.
     pub(crate) fn is_own(operation: &Operation, level: ReadLevel) -> bool {
-        level == ReadLevel::Local
-            && matches!(
-                operation,
-                Operation::ResumeWatches { .. }
-                    | Operation::CancelCall { .. }
-                    | Operation::Call { .. }
-            )
+        let could_be = match operation {
+            Operation::ResumeWatches { .. } | Operation::CancelCall { .. } => true,
+            Operation::Call { operation, .. } => operation == UNDOES,
+            _ => false,
+        };
+        level == ReadLevel::Local && could_be
     }
 }
 

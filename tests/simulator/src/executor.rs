@@ -26,8 +26,8 @@ pub struct Recipes {
     compiled: BTreeMap<ComponentDigest, CompiledRecipe>,
     /// A fair lock.
     pub lock: Component,
-    /// The same lock as another component: what an upgrade leads to.
-    pub lock_upgraded: Component,
+    /// Standard recipes as they are, and each as another component: what an upgrade leads to.
+    editions: BTreeMap<&'static str, (Component, Component)>,
     /// Traps when told to.
     pub trapping: Component,
     /// Never ends when told to.
@@ -40,6 +40,14 @@ impl Recipes {
     /// # Errors
     /// When one is missing or is no recipe.
     pub fn load(folder: &Path) -> anyhow::Result<Recipes> {
+        Recipes::load_with(folder, &[])
+    }
+
+    /// [`Recipes::load`], and these standard recipes besides.
+    ///
+    /// # Errors
+    /// As [`Recipes::load`].
+    pub fn load_with(folder: &Path, names: &[&'static str]) -> anyhow::Result<Recipes> {
         let compiler = Compiler::new()?;
         let mut compiled = BTreeMap::new();
         let mut take = |bytes: Vec<u8>| -> anyhow::Result<Component> {
@@ -54,15 +62,29 @@ impl Recipes {
                 format!("cannot read {}: {words}", path.display())
             })
         };
-        let lock = read("lock")?;
-        let lock_upgraded = take(with_remark(&lock, b"second edition"))?;
+        let mut editions = BTreeMap::new();
+        for name in std::iter::once("lock").chain(names.iter().copied()) {
+            let bytes = read(name)?;
+            let upgraded = take(with_remark(&bytes, b"second edition"))?;
+            editions.insert(name, (take(bytes)?, upgraded));
+        }
         Ok(Recipes {
-            lock_upgraded,
-            lock: take(lock)?,
+            lock: editions["lock"].0.clone(),
+            editions,
             trapping: take(read("hostile-traps")?)?,
             looping: take(read("hostile-loops")?)?,
             compiled,
         })
+    }
+
+    /// A standard recipe as it is, and as another component.
+    ///
+    /// # Panics
+    /// When it was not loaded.
+    #[must_use]
+    pub fn editions(&self, name: &str) -> (&Component, &Component) {
+        let (usual, upgraded) = &self.editions[name];
+        (usual, upgraded)
     }
 
     /// An executor that knows nothing yet, and its catalogue.

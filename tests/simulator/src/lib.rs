@@ -23,6 +23,7 @@ pub mod run;
 pub mod shrink;
 pub mod sum;
 pub mod totals;
+pub mod trials;
 pub mod trouble;
 pub mod work;
 pub mod world;

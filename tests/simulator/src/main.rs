@@ -14,6 +14,7 @@ use quorate_simulator::repair::{DAMAGES_PER_CLUSTER, Tally, damage_cluster};
 use quorate_simulator::run::{FailureKind, Report, keep_panics, run};
 use quorate_simulator::shrink::shrink;
 use quorate_simulator::totals::Totals;
+use quorate_simulator::trials::{self, Trial};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,6 +36,10 @@ struct CommandLine {
     /// The first seed.
     #[arg(long)]
     first: Option<u64>,
+    /// Runs about this standard recipe, or `all` one after another: its own workload, and its promises.
+    /// Example: --recipe queue
+    #[arg(long)]
+    recipe: Option<String>,
     /// Run seeds until so many hours of cluster life were simulated, and print a row of the ledger.
     #[arg(long)]
     hours: Option<f64>,
@@ -121,13 +126,43 @@ fn wishes(line: &CommandLine) -> anyhow::Result<Wishes> {
         busy_ms: line.busy_ms,
         without: faults(&line.without)?,
         only: faults(&line.only)?,
+        trial: None,
     })
 }
 
 fn simulate(line: &CommandLine) -> anyhow::Result<Option<FailureKind>> {
-    let wishes = wishes(line)?;
-    let recipes = Arc::new(Recipes::load(&line.recipes)?);
+    let tried = tried(line)?;
+    let names: Vec<&'static str> = tried.iter().flatten().map(|trial| trial.name).collect();
+    let recipes = Arc::new(Recipes::load_with(&line.recipes, &names)?);
     keep_panics();
+    let mut worst = None;
+    for trial in tried {
+        if let Some(trial) = trial {
+            println!("recipe {}:", trial.name);
+        }
+        let wishes = Wishes { trial, ..wishes(line)? };
+        worst = worst.or(simulate_one(line, wishes, Arc::clone(&recipes))?);
+        if worst.is_some() && !line.keep_going {
+            break;
+        }
+    }
+    Ok(worst)
+}
+
+/// What the runs are about: `None` is the work of every day.
+fn tried(line: &CommandLine) -> anyhow::Result<Vec<Option<&'static Trial>>> {
+    Ok(match line.recipe.as_deref() {
+        None => vec![None],
+        Some("all") => trials::ALL.iter().copied().map(Some).collect(),
+        Some(name) => vec![Some(trials::named(name)?)],
+    })
+}
+
+fn simulate_one(
+    line: &CommandLine,
+    wishes: Wishes,
+    recipes: Arc<Recipes>,
+) -> anyhow::Result<Option<FailureKind>> {
     #[cfg(feature = "planted-bugs")]
     if let Some(bug) = &line.bug {
         return find_bugs(bug, line, &wishes, &recipes);
@@ -161,7 +196,8 @@ fn run_regressions(file: &Path, recipes: &Arc<Recipes>) -> anyhow::Result<Option
             CommandLine::try_parse_from(["simulate"].into_iter().chain(words.split_whitespace()))
                 .with_context(|| format!("{}: {row}", file.display()))?;
         let seed = line.seed.with_context(|| format!("{}: no --seed in: {row}", file.display()))?;
-        let wishes = wishes(&line)?;
+        let trial = tried(&line)?.into_iter().flatten().next();
+        let wishes = Wishes { trial, ..wishes(&line)? };
         let report = run(&Plan::draw(seed, &wishes), recipes);
         println!("again {row}: {}", if report.failure.is_some() { "FAILS" } else { "holds" });
         print_failure(seed, &wishes, &report);
@@ -332,7 +368,8 @@ impl Many {
         failures.sort_by_key(|(seed, _)| *seed);
         for (seed, report) in failures.iter() {
             print_failure(*seed, &self.wishes, report);
-            println!("  again: cargo xtask simulate --seed {seed}");
+            let trial = self.wishes.trial.map(|trial| format!(" --recipe {}", trial.name));
+            println!("  again: cargo xtask simulate --seed {seed}{}", trial.unwrap_or_default());
         }
         if line.json {
             println!("{}", totals.json(failures.len(), self.began.elapsed()));

@@ -4,6 +4,8 @@
 //! set of wishes give one plan; taking a fault or a client away leaves the rest of the plan as it is.
 
 use crate::fault::{Fault, Strength};
+use crate::trials::Trial;
+use bytes::Bytes;
 use quorate_faulty_disk::Choices;
 use quorate_types::limits::Limits;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +22,8 @@ pub struct Wishes {
     pub without: BTreeSet<Fault>,
     /// Only these faults happen, if there are any.
     pub only: BTreeSet<Fault>,
+    /// The run is about this recipe.
+    pub trial: Option<&'static Trial>,
 }
 
 /// Timings of consensus, in milliseconds.
@@ -55,6 +59,8 @@ pub struct Plan {
     pub limits: Limits,
     pub sector_bytes: usize,
     pub faults: BTreeMap<Fault, Strength>,
+    /// The recipe that the run is about, and its mount's configuration.
+    pub trial: Option<(&'static Trial, Bytes)>,
 }
 
 impl Plan {
@@ -76,7 +82,7 @@ impl Plan {
             !wishes.without.contains(fault)
                 && (wishes.only.is_empty() || wishes.only.contains(fault))
         };
-        Plan {
+        let mut plan = Plan {
             seed,
             servers: wishes.servers.unwrap_or(servers),
             clients: wishes.clients.unwrap_or(clients),
@@ -88,7 +94,38 @@ impl Plan {
             limits,
             sector_bytes,
             faults: faults.into_iter().filter(|(fault, _)| kept(fault)).collect(),
+            trial: None,
+        };
+        if let Some(trial) = wishes.trial {
+            plan.try_recipe(trial, &mut choices, wishes);
         }
+        plan
+    }
+
+    /// A run about one recipe is short and quick, so that its calls meet; recipes get what they get
+    /// in production, for which their documented limits are made.
+    fn try_recipe(&mut self, trial: &'static Trial, choices: &mut Choices, wishes: &Wishes) {
+        let (busy_ms, pause_ms) =
+            [(2_500, 15), (6_000, 40), (12_000, 100), (100_000, 1_500)][choices.below(4) as usize];
+        self.busy_ms = wishes.busy_ms.unwrap_or(busy_ms);
+        self.pause_ms = pause_ms;
+        let ordinary = Limits::PRODUCTION;
+        self.limits = Limits {
+            recipe_fuel_max: ordinary.recipe_fuel_max,
+            recipe_memory_bytes_max: ordinary.recipe_memory_bytes_max,
+            recipe_changes_max: ordinary.recipe_changes_max,
+            recipe_written_bytes_max: ordinary.recipe_written_bytes_max,
+            recipe_read_bytes_max: ordinary.recipe_read_bytes_max,
+            recipe_reply_bytes_max: ordinary.recipe_reply_bytes_max,
+            recipe_log_bytes_max: ordinary.recipe_log_bytes_max,
+            recipe_tickets_max: ordinary.recipe_tickets_max,
+            mount_faults_max: ordinary.mount_faults_max,
+            session_outstanding_max: ordinary.session_outstanding_max,
+            znode_data_bytes_max: ordinary.znode_data_bytes_max,
+            ..self.limits
+        };
+        let config = (trial.config)(choices, self);
+        self.trial = Some((trial, config));
     }
 
     #[must_use]
@@ -187,8 +224,9 @@ impl fmt::Display for Plan {
         let Timings { election_ms, heartbeat_ms } = self.timings;
         write!(
             f,
-            "{} servers, {} clients, busy {} s, a request each {} ms, election {}..{} ms, heartbeat \
+            "{}{} servers, {} clients, busy {} s, a request each {} ms, election {}..{} ms, heartbeat \
              {heartbeat_ms} ms, faults:",
+            self.trial.as_ref().map_or(String::new(), |(trial, _)| format!("{}: ", trial.name)),
             self.servers,
             self.clients,
             self.busy_ms / 1_000,

@@ -13,7 +13,7 @@ use crate::work::{FOLDERS, LOCKS, LOOPING, TRAPPING, Worker, path};
 use crate::world::{Counts, Violation, World};
 use bytes::Bytes;
 use quorate_types::request::{CreateMode, ReadLevel};
-use quorate_types::{ErrorCode, Operation};
+use quorate_types::{ErrorCode, Operation, ZnodePath};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -97,7 +97,7 @@ pub(crate) fn take_panic() -> String {
 /// Runs a plan.
 #[must_use]
 pub fn run(plan: &Plan, recipes: &Arc<Recipes>) -> Report {
-    run_with(plan, recipes, Checks::all())
+    run_with(plan, recipes, Checks::of(plan))
 }
 
 /// Runs a plan under these checkers.
@@ -137,7 +137,9 @@ impl Simulation {
             let timeout_ms = least_ms + world.choices.below(most_ms - least_ms + 1);
             world.add_client(timeout_ms);
         }
-        let workers = (0..world.plan.clients).map(Worker::new).collect();
+        let trial = world.plan.trial.clone();
+        let workers =
+            (0..world.plan.clients).map(|client| Worker::new(client, trial.clone())).collect();
         Simulation { world, workers, occurrences: Occurrences::new() }
     }
 
@@ -202,10 +204,16 @@ impl Simulation {
             self.ask(create(&format!("/d/{folder}")))?;
         }
         let recipes = Arc::clone(&self.world.recipes);
+        if let Some((trial, config)) = self.world.plan.trial.clone() {
+            let (usual, upgraded) = recipes.editions(trial.name);
+            self.install(usual)?;
+            self.install(upgraded)?;
+            return self.mount_with(trial.mount(), usual, config);
+        }
         self.install(&recipes.lock)?;
         self.mount(LOCKS, &recipes.lock)?;
         if self.world.plan.has(Fault::Upgrade) {
-            self.install(&recipes.lock_upgraded)?;
+            self.install(recipes.editions("lock").1)?;
         }
         if self.world.plan.has(Fault::RecipeFault) {
             self.install(&recipes.trapping)?;
@@ -229,8 +237,17 @@ impl Simulation {
     }
 
     fn mount(&mut self, at: &str, component: &Component) -> Result<(), Failure> {
-        let (digest, config) = (component.digest, Bytes::new());
-        self.ask(Operation::Mount { path: path(at), digest, config, open: false, fuel: None })
+        self.mount_with(path(at), component, Bytes::new())
+    }
+
+    fn mount_with(
+        &mut self,
+        path: ZnodePath,
+        component: &Component,
+        config: Bytes,
+    ) -> Result<(), Failure> {
+        let digest = component.digest;
+        self.ask(Operation::Mount { path, digest, config, open: false, fuel: None })
     }
 
     fn work(&mut self) -> Result<(), Failure> {

@@ -24,6 +24,9 @@ impl Shrunk {
     pub fn command(&self, seed: u64) -> String {
         let mut text = format!("cargo xtask simulate --seed {seed}");
         let wishes = &self.wishes;
+        if let Some(trial) = wishes.trial {
+            text += &format!(" --recipe {}", trial.name);
+        }
         if let Some(servers) = wishes.servers {
             text += &format!(" --replicas {servers}");
         }

@@ -416,20 +416,17 @@ impl Trouble {
         world.ask(client, operation, ReadLevel::Linearizable, Some(2_000));
     }
 
-    /// The other edition of the lock takes over.
+    /// The other edition of the recipe takes over.
     fn upgrade(&mut self, world: &mut World) {
         let client = self.client(world);
-        let edition = match self.choices.below(2) {
-            0 => &world.recipes.lock,
-            _ => &world.recipes.lock_upgraded,
+        let (mount, name, config) = match &world.plan.trial {
+            Some((trial, config)) => (trial.mount(), trial.name, config.clone()),
+            None => (path(LOCKS), "lock", Bytes::new()),
         };
-        let operation = Operation::Mount {
-            path: path(LOCKS),
-            digest: edition.digest,
-            config: Bytes::new(),
-            open: false,
-            fuel: None,
-        };
+        let editions = world.recipes.editions(name);
+        let edition = if self.choices.below(2) == 0 { editions.0 } else { editions.1 };
+        let digest = edition.digest;
+        let operation = Operation::Mount { path: mount, digest, config, open: false, fuel: None };
         world.ask(client, operation, ReadLevel::Linearizable, None);
     }
 

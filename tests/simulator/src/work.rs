@@ -5,6 +5,7 @@
 
 use crate::history::OperationId;
 use crate::observation::Observation;
+use crate::trials::{EndedCall, Trial, Turn, Work};
 use crate::world::World;
 use bytes::Bytes;
 use quorate_client::protocol::CallFailure;
@@ -75,12 +76,30 @@ pub struct Worker {
     /// Stats that this client has seen, to ask for versions that may be right.
     seen: BTreeMap<ZnodePath, Stat>,
     names: u64,
+    trial: Option<TrialPart>,
+}
+
+/// This client's part in the trial of a recipe.
+struct TrialPart {
+    mount: ZnodePath,
+    work: Box<dyn Work>,
+    /// The process and session that it is played in.
+    life: u32,
+    under_way: Vec<OperationId>,
 }
 
 impl Worker {
+    /// `trial`: what most of its calls are about.
     #[must_use]
-    pub fn new(client: usize) -> Worker {
+    pub fn new(client: usize, trial: Option<(&'static Trial, Bytes)>) -> Worker {
+        let trial = trial.map(|(trial, config)| TrialPart {
+            mount: trial.mount(),
+            work: (trial.work)(&config),
+            life: 0,
+            under_way: Vec::new(),
+        });
         Worker {
+            trial,
             client,
             next_at_ms: 0,
             locks: BTreeMap::new(),
@@ -94,6 +113,7 @@ impl Worker {
     pub fn work(&mut self, world: &mut World, eager: bool, haste: u64) {
         self.take_answers(world);
         self.tend_locks(world, eager);
+        self.play(world, |work, turn| work.tend(turn, eager));
         if world.now_ms < self.next_at_ms {
             return;
         }
@@ -111,7 +131,8 @@ impl Worker {
         let client = &world.clients[self.client];
         // What undoes or cancels calls whose callers have gone counts too.
         let quiet = client.outstanding() == 0 && client.protocol.is_at_rest();
-        quiet && client.ended.is_empty() && self.locks.is_empty()
+        let played = self.trial.as_ref().is_none_or(|trial| trial.work.is_at_rest());
+        quiet && client.ended.is_empty() && self.locks.is_empty() && played
     }
 
     /// The next time at which there is something to do.
@@ -128,7 +149,44 @@ impl Worker {
         world.clients[self.client].notified.clear();
     }
 
+    /// Lets the client play its part in a trial, if there is one.
+    fn play(&mut self, world: &mut World, act: impl FnOnce(&mut dyn Work, &mut Turn<'_>)) {
+        let Some(TrialPart { mount, work, life, under_way }) = &mut self.trial else { return };
+        let client = self.client;
+        if world.clients[client].life != *life {
+            *life = world.clients[client].life;
+            under_way.clear();
+            work.forget();
+        }
+        act(work.as_mut(), &mut Turn { world, client, mount, under_way });
+    }
+
+    /// An answer in a trial; `false`: it is none, or its session is gone.
+    fn take_in_trial(&mut self, world: &mut World, id: OperationId) -> bool {
+        // A change of session is noticed before its last answers are looked at.
+        self.play(world, |_, _| {});
+        let Some(trial) = &mut self.trial else { return false };
+        let Some(place) = trial.under_way.iter().position(|known| *known == id) else {
+            return false;
+        };
+        trial.under_way.swap_remove(place);
+        let known = world.history.operation(id).clone();
+        let (Operation::Call { object, operation, arguments }, Some(ending)) =
+            (&known.operation, &known.ended)
+        else {
+            return false;
+        };
+        let mount = trial.mount.clone();
+        let object = object.relative_to(&mount).unwrap_or_default();
+        let ended = EndedCall { id, object, operation, arguments, result: &ending.result };
+        self.play(world, |work, turn| work.take(turn, &ended));
+        true
+    }
+
     fn take(&mut self, world: &mut World, id: OperationId) {
+        if self.take_in_trial(world, id) {
+            return;
+        }
         let known = world.history.operation(id);
         let Some(ending) = &known.ended else { return };
         let seen_path = match &known.operation {
@@ -188,6 +246,9 @@ impl Worker {
     }
 
     fn ask(&mut self, world: &mut World) {
+        if self.trial.is_some() {
+            return self.ask_in_trial(world);
+        }
         match world.choices.below(20) {
             0..=2 => self.ask_set(world),
             3 | 4 => self.ask_create(world),
@@ -199,6 +260,16 @@ impl Worker {
             17 => self.ask_harm(world),
             18 => drop(self.request(world, Operation::Sync, ReadLevel::Linearizable)),
             _ => self.ask_rarely(world),
+        }
+    }
+
+    /// Mostly the recipe's calls; some others, so that its transactions are not alone in the log.
+    fn ask_in_trial(&mut self, world: &mut World) {
+        match world.choices.below(40) {
+            0 | 1 => self.ask_set(world),
+            2 => self.ask_read(world),
+            3 => drop(self.write(world, Operation::CloseSession)),
+            _ => self.play(world, |work, turn| work.ask(turn)),
         }
     }
 

@@ -13,6 +13,7 @@ mod locks;
 mod parked_calls;
 mod raft_properties;
 mod recipe_faults;
+mod recipe_promises;
 mod same_tree;
 mod sequential_names;
 mod session_expiry;
@@ -24,6 +25,7 @@ mod watches;
 
 use crate::history::History;
 use crate::observation::{Checker, Observation, Rest};
+use crate::plan::Plan;
 use crate::world::Violation;
 
 /// The checkers that look at a run.
@@ -33,9 +35,28 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Every checker there is.
+    /// Those that look at a run of this plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Checks {
+        let mut checks = Checks::whatever_runs();
+        match &plan.trial {
+            None => checks.checkers.extend(work_of_every_day()),
+            Some((trial, config)) => {
+                checks.checkers.push(Box::new(recipe_promises::RecipePromises::new(trial, config)));
+            }
+        }
+        checks
+    }
+
+    /// Every checker there is for [the work of every day](crate::work).
     #[must_use]
     pub fn all() -> Checks {
+        let mut checks = Checks::whatever_runs();
+        checks.checkers.extend(work_of_every_day());
+        checks
+    }
+
+    fn whatever_runs() -> Checks {
         Checks {
             checkers: vec![
                 Box::<session_order::SessionOrder>::default(),
@@ -49,10 +70,8 @@ impl Checks {
                 Box::<sequential_names::SequentialNames>::default(),
                 Box::<same_tree::SameTree>::default(),
                 Box::<durability::Durability>::default(),
-                Box::<locks::Locks>::default(),
                 Box::<parked_calls::ParkedCalls>::default(),
                 Box::<watches::Watches>::default(),
-                Box::<recipe_faults::RecipeFaults>::default(),
                 Box::<alarms::Alarms>::default(),
             ],
         }
@@ -89,4 +108,9 @@ impl Checks {
     pub fn judged(&self) -> Vec<(&'static str, u64)> {
         self.checkers.iter().map(|checker| (checker.name(), checker.judged())).collect()
     }
+}
+
+/// The checkers of what is mounted beside the tree.
+fn work_of_every_day() -> [Box<dyn Checker>; 2] {
+    [Box::<locks::Locks>::default(), Box::<recipe_faults::RecipeFaults>::default()]
 }

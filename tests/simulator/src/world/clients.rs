@@ -2,9 +2,10 @@
 
 use super::World;
 use super::event::{Carried, Event};
-use crate::client::{Link, SimulatedClient};
+use crate::client::{Link, SimulatedClient, UNDOES};
 use crate::history::{AskedOperation, Ending, OperationId};
 use crate::observation::Observation;
+use crate::work::{LOCKS, path};
 use quorate_client::protocol::{CallId, Notice, Submission, Undo};
 use quorate_machine::Identity;
 use quorate_replica::Input;
@@ -655,10 +656,13 @@ impl World {
 }
 
 /// A lock granted to a caller who has gone is given back.
+/// What undoes a grant of the lock whose caller has gone.
 fn undo_of(operation: &Operation) -> Option<Undo> {
     match operation {
-        Operation::Call { object, operation, .. } if operation == "acquire" => {
-            Some(Undo { object: object.clone(), operation: "release".into() })
+        Operation::Call { object, operation, .. }
+            if operation == "acquire" && object.is_within(&path(LOCKS)) =>
+        {
+            Some(Undo { object: object.clone(), operation: UNDOES.into() })
         }
         _ => None,
     }
