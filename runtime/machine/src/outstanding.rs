@@ -16,7 +16,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Bound;
-use quorate_types::{ServerId, SessionId, ZnodePath, Zxid};
+use quorate_types::{Refusal, ServerId, SessionId, ZnodePath, Zxid};
 
 /// Log lines kept until they are taken.
 const LOG_LINES_MAX: usize = 1_024;
@@ -30,6 +30,7 @@ pub struct Outstanding {
     replied_below: BTreeMap<SessionId, u64>,
     log: Vec<LogLine>,
     record_calls: bool,
+    objection: Option<Refusal>,
 }
 
 impl Default for Outstanding {
@@ -50,7 +51,14 @@ impl Outstanding {
             replied_below: BTreeMap::new(),
             log: Vec::new(),
             record_calls: true,
+            objection: None,
         }
+    }
+
+    /// Why the component that the next request would mount must not take over now. A request that
+    /// was done before is answered as before, whatever has become objectionable since.
+    pub fn object(&mut self, objection: Option<Refusal>) {
+        self.objection = objection;
     }
 
     /// Whether transactions carry the call they came from, for `verify`. They do at first.
@@ -80,6 +88,7 @@ impl Outstanding {
         {
             work.applied = machine.applied();
         }
+        work.objection = self.objection.take();
         work.faults = core::mem::take(&mut self.faults);
         work.replied_below = core::mem::take(&mut self.replied_below);
         let prepared = prepare::prepare(&mut work, executor, request, self.record_calls);

@@ -17,6 +17,7 @@ mod admission;
 mod applier;
 pub mod boundary;
 mod codec;
+mod compiled;
 mod connection;
 mod consensus;
 mod delivery;
@@ -42,6 +43,7 @@ pub use start::StartError;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
+use compiled::Compiled;
 use connection::Connection;
 use consensus::DiskQueue;
 use forward::Submissions;
@@ -79,6 +81,8 @@ pub struct Replica<E: RecipeExecutor> {
     submissions: Submissions,
     barriers: ReadBarriers,
     peers: BTreeMap<ServerId, Peer>,
+    /// What connected peers say of their components.
+    compiled_by: BTreeMap<ServerId, Compiled>,
     watches: WatchTable,
     watch_history: WatchHistory,
     snapshots: Snapshots,
@@ -210,7 +214,7 @@ impl<E: RecipeExecutor> Replica<E> {
             Input::DiskDone { batch } => self.on_disk_done(batch),
             Input::SnapshotSaved { index } => self.on_snapshot_saved(Index(index)),
             Input::SnapshotLoaded { index, file } => self.on_snapshot_loaded(Index(index), file),
-            Input::ComponentCompiled { .. } => {}
+            Input::ComponentCompiled { .. } => self.on_component_compiled(),
             Input::Tick => {}
             Input::Shutdown => self.on_shutdown(),
         }

@@ -50,6 +50,7 @@ impl<E: RecipeExecutor> Replica<E> {
         self.snapshots.forget_peer(peer);
         self.record_incarnation(peer, incarnation);
         self.tell_members(peer);
+        self.tell_compiled(peer);
         self.give_again(peer);
     }
 
@@ -110,6 +111,7 @@ impl<E: RecipeExecutor> Replica<E> {
     pub(crate) fn on_peer_disconnected(&mut self, peer: ServerId, generation: u64) {
         if self.peers.get(&peer).is_some_and(|known| known.generation == generation) {
             self.peers.remove(&peer);
+            self.compiled_by.remove(&peer);
             self.snapshots.forget_peer(peer);
             self.raft.peer_disconnected(replica_of(peer));
             if let Some(leading) = &mut self.leading {
@@ -134,6 +136,7 @@ impl<E: RecipeExecutor> Replica<E> {
             PeerFrame::ForwardLost { id: _ } => {}
             PeerFrame::Touch { sessions } => self.on_touches(&sessions),
             PeerFrame::Members { applied, members } => self.on_members_told(applied, members),
+            PeerFrame::Compiled { components } => self.on_compiled_told(peer, components),
             PeerFrame::SnapshotChunk { term, index, offset, total, bytes } => {
                 let part = crate::snapshot_transfer::Part { term, index, offset, total };
                 self.on_snapshot_part(peer, part, &bytes);

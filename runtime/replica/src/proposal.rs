@@ -101,7 +101,9 @@ impl<E: RecipeExecutor> Replica<E> {
             assert!(source == Source::Leader, "a request left the line without room for it");
             return;
         }
+        let objection = self.objection_to(&request);
         let Some(leading) = &mut self.leading else { return };
+        leading.outstanding.object(objection);
         let zxid = Zxid(self.raft.last_index().0 + 1);
         let stamp = Stamp { zxid, time_ms: leading.time.stamp_ms(self.now) };
         let prepared =

@@ -95,6 +95,7 @@ impl<E: RecipeExecutor> Replica<E> {
             submissions: crate::forward::Submissions::default(),
             barriers: ReadBarriers::default(),
             peers: BTreeMap::new(),
+            compiled_by: BTreeMap::new(),
             watches: WatchTable::new(),
             watch_history: WatchHistory::standing_on(Zxid(mark.index.0)),
             snapshots: Snapshots::standing_on(mark),

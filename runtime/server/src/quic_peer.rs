@@ -60,7 +60,9 @@ impl Lane {
         match frame {
             PeerFrame::Raft(message) if quorate_replica::is_append(message) => Lane::Append,
             PeerFrame::Raft(_) | PeerFrame::Hello { .. } | PeerFrame::Touch { .. } => Lane::Control,
-            PeerFrame::SnapshotAck { .. } | PeerFrame::Members { .. } => Lane::Control,
+            PeerFrame::SnapshotAck { .. }
+            | PeerFrame::Members { .. }
+            | PeerFrame::Compiled { .. } => Lane::Control,
             PeerFrame::Forward { .. }
             | PeerFrame::ForwardAnswer { .. }
             | PeerFrame::ForwardLost { .. } => Lane::Forward,
@@ -113,6 +115,7 @@ fn frame_bytes(frame: &PeerFrame) -> usize {
         PeerFrame::ForwardAnswer { .. } => 512,
         PeerFrame::Touch { sessions } => sessions.len() * 8,
         PeerFrame::Members { members, .. } => members.len() * 128,
+        PeerFrame::Compiled { components } => components.len() * 64,
         PeerFrame::Hello { .. } | PeerFrame::ForwardLost { .. } | PeerFrame::SnapshotAck { .. } => {
             0
         }

@@ -8,11 +8,13 @@ use crate::cbor::{outcome_from_bytes, outcome_to_bytes};
 pub use crate::frame::{FrameBuffer, FrameError};
 use crate::frame::{PREFIX_BYTES, finish, start};
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use quorate_types::request::MemberAddress;
 use quorate_types::{
-    Incarnation, LayoutError, LayoutReader, LayoutWriter, Outcome, ServerId, SessionId, Zxid,
+    ComponentDigest, Incarnation, LayoutError, LayoutReader, LayoutWriter, Outcome, ServerId,
+    SessionId, Zxid,
 };
 
 /// Name of this protocol in the TLS handshake.
@@ -73,6 +75,11 @@ pub enum PeerFrame {
         /// By server.
         members: BTreeMap<ServerId, MemberAddress>,
     },
+    /// Which components the sender has tried to compile.
+    Compiled {
+        /// What came of each: `None`: it is ready there; else why it cannot be a recipe there.
+        components: BTreeMap<ComponentDigest, Option<String>>,
+    },
     /// A part of a snapshot file.
     SnapshotChunk {
         /// The leader's term.
@@ -108,6 +115,7 @@ mod kind {
     pub(super) const SNAPSHOT_CHUNK: u8 = 7;
     pub(super) const SNAPSHOT_ACK: u8 = 8;
     pub(super) const MEMBERS: u8 = 9;
+    pub(super) const COMPILED: u8 = 10;
 }
 
 /// A frame as bytes, its length first.
@@ -156,6 +164,13 @@ pub fn encode(frame: &PeerFrame) -> Vec<u8> {
                 writer.text(&address.native);
             });
         }
+        PeerFrame::Compiled { components } => {
+            writer.u8(kind::COMPILED);
+            writer.list(components.iter(), |writer, (digest, invalid)| {
+                writer.raw(&digest.0);
+                writer.option(invalid.as_ref(), |writer, why| writer.text(why));
+            });
+        }
         PeerFrame::SnapshotChunk { term, index, offset, total, bytes } => {
             writer.u8(kind::SNAPSHOT_CHUNK);
             writer.u64(*term);
@@ -201,6 +216,7 @@ pub fn decode(body: Bytes) -> Result<PeerFrame, FrameError> {
         kind::FORWARD_LOST => PeerFrame::ForwardLost { id: reader.u64("forward id")? },
         kind::TOUCH => PeerFrame::Touch { sessions: read_sessions(&mut reader)? },
         kind::MEMBERS => read_members(&mut reader)?,
+        kind::COMPILED => read_compiled(&mut reader)?,
         kind::SNAPSHOT_CHUNK => read_snapshot_chunk(&mut reader, &body)?,
         kind::SNAPSHOT_ACK => read_snapshot_ack(&mut reader)?,
         kind => return Err(FrameError::UnknownKind { kind }),
@@ -244,6 +260,15 @@ fn read_members(reader: &mut LayoutReader<'_>) -> Result<PeerFrame, LayoutError>
         Ok((server, MemberAddress { peer, native }))
     })?;
     Ok(PeerFrame::Members { applied, members: members.into_iter().collect() })
+}
+
+fn read_compiled(reader: &mut LayoutReader<'_>) -> Result<PeerFrame, LayoutError> {
+    let components = reader.list("compiled", |reader| {
+        let digest = ComponentDigest(reader.digest("compiled digest")?);
+        let invalid = reader.option("compiled reason", |reader| reader.text("compiled reason"))?;
+        Ok((digest, invalid))
+    })?;
+    Ok(PeerFrame::Compiled { components: components.into_iter().collect() })
 }
 
 fn read_snapshot_chunk(

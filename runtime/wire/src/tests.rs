@@ -400,7 +400,7 @@ impl Random {
     }
 
     fn peer_frame(&mut self, variant: u64) -> PeerFrame {
-        match variant % 8 {
+        match variant % 10 {
             0 => PeerFrame::Hello {
                 protocol: self.small() as u16,
                 cluster: self.next(),
@@ -427,7 +427,16 @@ impl Random {
                     .into_iter()
                     .collect(),
             },
-            7 => PeerFrame::SnapshotChunk {
+            7 => PeerFrame::Compiled {
+                components: self
+                    .list(|random| {
+                        let invalid = random.bool().then(|| random.text());
+                        (random.digest(), invalid)
+                    })
+                    .into_iter()
+                    .collect(),
+            },
+            8 => PeerFrame::SnapshotChunk {
                 term: self.number(),
                 index: self.number(),
                 offset: self.number(),

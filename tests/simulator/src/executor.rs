@@ -7,7 +7,7 @@
 use anyhow::Context;
 use quorate_recipe_host::{Catalogue, CompiledRecipe, Compiler, WasmExecutor, component_digest};
 use quorate_types::ComponentDigest;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,14 +40,17 @@ impl Recipes {
     /// # Errors
     /// When one is missing or is no recipe.
     pub fn load(folder: &Path) -> anyhow::Result<Recipes> {
-        Recipes::load_with(folder, &[])
+        Recipes::load_with(folder, [])
     }
 
     /// [`Recipes::load`], and these standard recipes besides.
     ///
     /// # Errors
     /// As [`Recipes::load`].
-    pub fn load_with(folder: &Path, names: &[&'static str]) -> anyhow::Result<Recipes> {
+    pub fn load_with(
+        folder: &Path,
+        names: impl IntoIterator<Item = &'static str>,
+    ) -> anyhow::Result<Recipes> {
         let compiler = Compiler::new()?;
         let mut compiled = BTreeMap::new();
         let mut take = |bytes: Vec<u8>| -> anyhow::Result<Component> {
@@ -63,7 +66,8 @@ impl Recipes {
             })
         };
         let mut editions = BTreeMap::new();
-        for name in std::iter::once("lock").chain(names.iter().copied()) {
+        let names: BTreeSet<&str> = std::iter::once("lock").chain(names).collect();
+        for name in names {
             let bytes = read(name)?;
             let upgraded = take(with_remark(&bytes, b"second edition"))?;
             editions.insert(name, (take(bytes)?, upgraded));

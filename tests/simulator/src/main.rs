@@ -15,6 +15,7 @@ use quorate_simulator::run::{FailureKind, Report, keep_panics, run};
 use quorate_simulator::shrink::shrink;
 use quorate_simulator::totals::Totals;
 use quorate_simulator::trials::{self, Trial};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,8 +108,8 @@ fn exit_status(kind: FailureKind) -> u8 {
     }
 }
 
-fn faults(names: &[String]) -> anyhow::Result<std::collections::BTreeSet<Fault>> {
-    let mut found = std::collections::BTreeSet::new();
+fn faults(names: &[String]) -> anyhow::Result<BTreeSet<Fault>> {
+    let mut found = BTreeSet::new();
     for name in names {
         let Some(fault) = Fault::from_name(name) else {
             let all: Vec<&str> = Fault::ALL.iter().map(|fault| fault.name()).collect();
@@ -132,8 +133,11 @@ fn wishes(line: &CommandLine) -> anyhow::Result<Wishes> {
 
 fn simulate(line: &CommandLine) -> anyhow::Result<Option<FailureKind>> {
     let tried = tried(line)?;
-    let names: Vec<&'static str> = tried.iter().flatten().map(|trial| trial.name).collect();
-    let recipes = Arc::new(Recipes::load_with(&line.recipes, &names)?);
+    // Regressions may be about any of them.
+    let all = line.regressions.is_some().then(|| trials::ALL.iter().copied().map(Some));
+    let loaded = tried.iter().copied().chain(all.into_iter().flatten()).flatten();
+    let names: BTreeSet<&'static str> = loaded.map(|trial| trial.name).collect();
+    let recipes = Arc::new(Recipes::load_with(&line.recipes, names)?);
     keep_panics();
     let mut worst = None;
     for trial in tried {

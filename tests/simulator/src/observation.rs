@@ -8,7 +8,7 @@ use crate::history::{CommittedEntry, History, OperationId};
 use quorate_raft::SnapshotMark;
 use quorate_replica::Replica;
 use quorate_types::request::{WatchEvent, WatchMode};
-use quorate_types::{Outcome, ServerId, SessionId, ZnodePath, Zxid};
+use quorate_types::{ComponentDigest, Outcome, ServerId, SessionId, ZnodePath, Zxid};
 use std::collections::BTreeMap;
 
 pub type SimulatedReplica = Replica<SimulatedExecutor>;
@@ -77,6 +77,8 @@ pub enum Observation<'a> {
     ResourceWritten { client: usize, lock: &'static str, fence: u64 },
     /// A server tells its operator that something is wrong.
     Alarmed { server: u64, text: &'a str },
+    /// A server came to the end that a component is no recipe, which the others can run.
+    CannotCompile { server: u64, digest: ComponentDigest },
     /// A server's disk holds, or will hold, something else than what was written.
     DiskDamaged { server: u64 },
     /// Every fault has ended: what follows must bring everything to rest.

@@ -59,6 +59,8 @@ pub(crate) struct Work {
     pub(crate) faults: BTreeMap<ZnodePath, u32>,
     /// Per session, below which number its kept replies were looked through already.
     pub(crate) replied_below: BTreeMap<SessionId, u64>,
+    /// Against the mount that is asked for.
+    pub(crate) objection: Option<Refusal>,
     pub(crate) log: Vec<LogLine>,
     scratch: Applied,
     /// What is applied when the transaction is made.
@@ -111,6 +113,7 @@ impl Work {
             plain_changes: Vec::new(),
             faults: BTreeMap::new(),
             replied_below: BTreeMap::new(),
+            objection: None,
             log: Vec::new(),
             scratch: Applied::default(),
             #[cfg(feature = "planted-bugs")]

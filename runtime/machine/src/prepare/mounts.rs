@@ -1,7 +1,7 @@
 //! Mounts: mount, change of a mount (configuration, recipe version, end of a suspension), unmount.
 //!
 //! Invariant: no mount lies within another; a mount's component is installed; tickets and timers
-//! of a mount go with it. The `mounted` event, `config-changed` and a migration are part of the
+//! of a mount go with it; no component takes over that a voter in touch cannot run. The `mounted` event, `config-changed` and a migration are part of the
 //! transaction they belong to: it is refused when they fail.
 
 use super::recipes::RunRefusal;
@@ -47,7 +47,13 @@ pub(super) fn mount(
         open: *open,
         fuel: *fuel,
     };
-    match work.state.get::<Mounts>(path) {
+    let before = work.state.get::<Mounts>(path);
+    if let Some(objection) = work.objection.take()
+        && before.as_ref().is_none_or(|before| before.digest != *digest)
+    {
+        return Err(objection);
+    }
+    match before {
         Some(before) => {
             check_admin(work, caller, path)?;
             alter(work, executor, (path, &before, &descriptor), change)?;

@@ -10,7 +10,7 @@ use crate::observation::{Checker, Observation, Rest};
 use crate::work::{LOCKS, LOOPING, TRAPPING, path};
 use quorate_machine::{Change, Transaction};
 use quorate_types::limits::Limits;
-use quorate_types::{ErrorCode, Operation, Refusal, Reply, SessionId, ZnodePath};
+use quorate_types::{ComponentDigest, ErrorCode, Operation, Refusal, Reply, SessionId, ZnodePath};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A call of `harm` that may still fault.
@@ -24,6 +24,8 @@ struct Harm {
 
 #[derive(Default)]
 pub struct RecipeFaults {
+    /// Components that some server could not compile.
+    cannot_run: BTreeSet<ComponentDigest>,
     mounts: BTreeSet<ZnodePath>,
     suspended: BTreeSet<ZnodePath>,
     /// Every mount that was suspended at some time.
@@ -185,7 +187,11 @@ impl RecipeFaults {
                     None => told.as_ref().err().is_none_or(is_a_locks),
                 }
             }
-            (Operation::Mount { path, .. }, told) if path.as_str() == LOCKS => told.is_ok(),
+            (Operation::Mount { path, digest, .. }, told) if path.as_str() == LOCKS => {
+                let invalid = told.as_ref().err().map(|refusal| refusal.code);
+                let objected = invalid == Some(ErrorCode::RecipeInvalid);
+                told.is_ok() || (objected && self.cannot_run.contains(digest))
+            }
             _ => return Ok(()),
         };
         self.judged += 1;
@@ -242,6 +248,10 @@ impl Checker for RecipeFaults {
                 Ok(())
             }
             Observation::Ended { id } => self.judge_told(history, *id),
+            Observation::CannotCompile { digest, .. } => {
+                self.cannot_run.insert(*digest);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

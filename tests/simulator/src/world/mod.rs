@@ -28,7 +28,8 @@ use clients::Connection;
 use event::Event;
 use links::Link;
 use quorate_faulty_disk::Choices;
-use std::collections::{BTreeMap, VecDeque};
+use quorate_types::ComponentDigest;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Lines kept of what befell servers.
@@ -82,6 +83,8 @@ pub struct World {
     /// Over every event and every action, so that two runs of a seed can be compared.
     pub sum: Sum,
     /// What replicas told the operator: the server, when, and what.
+    /// Servers that cannot run a component which the others can.
+    pub cannot_compile: BTreeSet<(u64, ComponentDigest)>,
     pub alarms: Vec<(u64, u64, String)>,
     /// Faults that strike single messages do so only while this holds.
     pub is_troubled: bool,
@@ -130,6 +133,7 @@ impl World {
             violation: None,
             counts: Counts::default(),
             sum: Sum::default(),
+            cannot_compile: BTreeSet::new(),
             alarms: Vec::new(),
             is_troubled: true,
             diary: VecDeque::new(),

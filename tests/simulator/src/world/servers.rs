@@ -408,7 +408,12 @@ impl World {
 
     pub(super) fn on_compile(&mut self, id: u64, run: u64, digest: ComponentDigest) {
         if self.runs(id, run) {
-            let outcome = self.recipes.compile(&digest);
+            let outcome = if self.cannot_compile.contains(&(id, digest)) {
+                self.show(&Observation::CannotCompile { server: id, digest });
+                Err(String::from("it needs what this version does not know"))
+            } else {
+                self.recipes.compile(&digest)
+            };
             self.servers[&id].catalogue.insert(digest, outcome);
             self.input(id, Input::ComponentCompiled { digest });
         }

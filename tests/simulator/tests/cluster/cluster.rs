@@ -51,6 +51,7 @@ fn plan(seed: u64, servers: u64, limits: Limits) -> Plan {
         limits,
         sector_bytes: 512,
         faults: BTreeMap::new(),
+        trial: None,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod membership;
+mod recipes;
 mod scenarios;
 mod smoke;
 mod watches;
