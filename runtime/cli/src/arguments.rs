@@ -328,6 +328,10 @@ pub(crate) enum RecipeCommand {
         /// Another configuration as JSON; default: the one it has.
         #[arg(long, value_name = "JSON")]
         config: Option<String>,
+        /// Change nothing: run the version beside the one that governs on the next so many calls, and
+        /// tell what it would have done otherwise. Ctrl-C ends it early.
+        #[arg(long, value_name = "CALLS", conflicts_with = "config")]
+        shadow: Option<std::num::NonZeroU32>,
     },
     /// Let the version before govern a mount again. Example: quorate recipe rollback /locks
     Rollback { path: String },

@@ -19,6 +19,7 @@ mod output;
 mod profile;
 mod recipe;
 mod serve;
+mod shadow;
 mod standard_recipes;
 mod status;
 mod tree;

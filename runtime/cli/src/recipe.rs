@@ -48,9 +48,12 @@ async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Res
             let request = MountRequest { path, digest, config, open, fuel };
             mount(client, request, &recipe, output).await
         }
-        RecipeCommand::Upgrade { path, recipe, config } => {
+        RecipeCommand::Upgrade { path, recipe, config, shadow } => {
             let mount = mounted(client, &path).await?;
             let next = find(client, &recipe).await?;
+            if let Some(calls) = shadow {
+                return crate::shadow::run(client, &mount, &next, calls.get(), output).await;
+            }
             let config = config.map(|config| config_of(Some(&config))).transpose()?;
             change_version(client, mount, next, config, output).await
         }
@@ -209,7 +212,7 @@ async fn list(client: &Client, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn full_name(recipe: &InstalledRecipe) -> String {
+pub(crate) fn full_name(recipe: &InstalledRecipe) -> String {
     format!("{}@{}", recipe.descriptor.name, recipe.descriptor.version)
 }
 

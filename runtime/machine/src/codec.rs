@@ -247,6 +247,7 @@ fn write_reply(writer: &mut LayoutWriter, reply: &Reply) {
         | Reply::Recipes(_)
         | Reply::Mounts(_)
         | Reply::Status(_)
+        | Reply::Shadow(_)
         | Reply::Watching { .. } => unreachable!("the reply of a read is never kept"),
     }
 }

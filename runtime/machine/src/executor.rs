@@ -163,4 +163,9 @@ pub trait RecipeExecutor {
         limits: &RecipeLimits,
         view: &mut RecipeView<'_>,
     ) -> Result<RecipeEnd, RecipeFault>;
+
+    /// Fuel that the last run took; 0 where fuel is not counted.
+    fn fuel_of_last_run(&self) -> u64 {
+        0
+    }
 }

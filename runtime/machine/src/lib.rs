@@ -30,6 +30,7 @@ mod prepare;
 mod random;
 mod read;
 mod request;
+mod shadow;
 mod tables;
 #[cfg(test)]
 mod tests;

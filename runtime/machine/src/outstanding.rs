@@ -9,14 +9,17 @@ use crate::executor::RecipeExecutor;
 use crate::items::MembershipChange;
 use crate::machine::Machine;
 use crate::prepare::{self, Work};
-use crate::request::{Prepared, Request, Stamp};
+use crate::request::{Identity, Prepared, Request, Stamp};
+use crate::shadow::{self, Shadow};
 use crate::tables::{Deadlines, MembershipChanges, Overlay, scan_merged};
 use crate::view::LogLine;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Bound;
-use quorate_types::{Refusal, ServerId, SessionId, ZnodePath, Zxid};
+use quorate_types::{
+    ComponentDigest, Outcome, Refusal, Reply, ServerId, SessionId, ZnodePath, Zxid,
+};
 
 /// Log lines kept until they are taken.
 const LOG_LINES_MAX: usize = 1_024;
@@ -31,6 +34,7 @@ pub struct Outstanding {
     log: Vec<LogLine>,
     record_calls: bool,
     objection: Option<Refusal>,
+    shadows: BTreeMap<ZnodePath, Shadow>,
 }
 
 impl Default for Outstanding {
@@ -52,7 +56,41 @@ impl Outstanding {
             log: Vec::new(),
             record_calls: true,
             objection: None,
+            shadows: BTreeMap::new(),
         }
+    }
+
+    /// Lets another version of a mount's recipe run beside it on the next calls.
+    ///
+    /// # Errors
+    /// No such mount or component, or the identity may not change the mount.
+    pub fn begin_shadow(
+        &mut self,
+        (machine, executor): (&Machine, &dyn RecipeExecutor),
+        identity: &Identity,
+        path: &ZnodePath,
+        (digest, calls): (ComponentDigest, u32),
+    ) -> Outcome {
+        let shadow = Shadow::begin((machine, executor), identity, path, (digest, calls))?;
+        if calls == 0 {
+            self.shadows.remove(path);
+        } else {
+            self.shadows.insert(path.clone(), shadow);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// What the shadow of a mount has seen so far.
+    ///
+    /// # Errors
+    /// No such mount, or the identity may not change it.
+    pub fn shadow_report(
+        &self,
+        machine: &Machine,
+        identity: &Identity,
+        path: &ZnodePath,
+    ) -> Outcome {
+        shadow::report(machine, identity, path, self.shadows.get(path))
     }
 
     /// Why the component that the next request would mount must not take over now. A request that
@@ -89,11 +127,13 @@ impl Outstanding {
             work.applied = machine.applied();
         }
         work.objection = self.objection.take();
+        work.shadows = core::mem::take(&mut self.shadows);
         work.faults = core::mem::take(&mut self.faults);
         work.replied_below = core::mem::take(&mut self.replied_below);
         let prepared = prepare::prepare(&mut work, executor, request, self.record_calls);
         self.overlay = work.state.overlay;
         self.faults = work.faults;
+        self.shadows = work.shadows;
         self.replied_below = work.replied_below;
         let room = LOG_LINES_MAX.saturating_sub(self.log.len());
         self.log.extend(work.log.into_iter().take(room));

@@ -31,13 +31,14 @@ pub struct WasmExecutor {
     catalogue: Arc<Catalogue>,
     log: Arc<RecipeLog>,
     fuel_used: u64,
+    fuel_of_last_run: u64,
 }
 
 impl WasmExecutor {
     /// An executor of what the catalogue holds at the time of each run.
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>) -> WasmExecutor {
-        WasmExecutor { catalogue, log: Arc::default(), fuel_used: 0 }
+        WasmExecutor { catalogue, log: Arc::default(), fuel_used: 0, fuel_of_last_run: 0 }
     }
 
     /// The lines that recipes logged through this executor and its clones.
@@ -82,11 +83,16 @@ impl RecipeExecutor for WasmExecutor {
         let ended = ended.and_then(|end| within_limits(end, limits));
         let fuel_used = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
         self.fuel_used = self.fuel_used.saturating_add(fuel_used);
+        self.fuel_of_last_run = fuel_used;
         for (level, message) in std::mem::take(&mut store.data_mut().log.lines) {
             let mount = view.mount_path().to_string();
             self.log.write(RecipeLine { component: *component, mount, level, message });
         }
         ended.map_err(|fault| RecipeFault { kind: fault.kind, message: fault.message, fuel_used })
+    }
+
+    fn fuel_of_last_run(&self) -> u64 {
+        self.fuel_of_last_run
     }
 }
 

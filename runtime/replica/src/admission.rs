@@ -111,7 +111,9 @@ impl<E: RecipeExecutor> Replica<E> {
             Operation::Call { object, operation, .. } => {
                 self.machine.operation_kind(object, operation) == Ok(OperationKind::Query)
             }
-            Operation::TransferLeader { .. } => false,
+            Operation::TransferLeader { .. }
+            | Operation::BeginShadow { .. }
+            | Operation::ShadowReport { .. } => false,
             other => !other.is_write(),
         }
     }

@@ -301,19 +301,32 @@ impl<E: RecipeExecutor> Replica<E> {
         }
     }
 
-    /// The leader's side of [`Operation::TransferLeader`]: no entry, so not the machine's.
-    pub(crate) fn transfer_leader(&mut self, request: &Request) -> Option<Outcome> {
-        let Request::Client { operation: Operation::TransferLeader { to }, .. } = request else {
-            return None;
-        };
+    /// What the leader does without an entry in the log; `None`: everything else.
+    pub(crate) fn do_without_entry(&mut self, request: &Request) -> Option<Outcome> {
+        let Request::Client { operation, identity, .. } = request else { return None };
+        match operation {
+            Operation::TransferLeader { to } => Some(self.transfer_leader(*to)),
+            Operation::BeginShadow { path, digest, calls } => {
+                let outstanding = &mut self.leading.as_mut()?.outstanding;
+                let seen = (&self.machine, &self.executor as &dyn RecipeExecutor);
+                Some(outstanding.begin_shadow(seen, identity, path, (*digest, *calls)))
+            }
+            Operation::ShadowReport { path } => {
+                let outstanding = &self.leading.as_ref()?.outstanding;
+                Some(outstanding.shadow_report(&self.machine, identity, path))
+            }
+            _ => None,
+        }
+    }
+
+    fn transfer_leader(&mut self, to: Option<ServerId>) -> Outcome {
         let to = to.map(crate::replica_of);
-        let outcome = match self.raft.transfer_leader(self.now.monotonic_ms, to) {
+        match self.raft.transfer_leader(self.now.monotonic_ms, to) {
             Ok(()) => Ok(quorate_types::Reply::Done),
             Err(refusal) => Err(Refusal::new(
                 ErrorCode::MembershipRefused,
                 alloc::format!("leadership cannot be transferred now: {refusal}"),
             )),
-        };
-        Some(outcome)
+        }
     }
 }

@@ -92,7 +92,7 @@ impl<E: RecipeExecutor> Replica<E> {
     }
 
     fn turn_into_transaction(&mut self, source: Source, request: Request) {
-        if let Some(outcome) = self.transfer_leader(&request) {
+        if let Some(outcome) = self.do_without_entry(&request) {
             self.answer_source(source, self.applied(), outcome);
             return;
         }

@@ -5,6 +5,7 @@
 
 use crate::id::{ComponentDigest, Zxid};
 use crate::path::ZnodePath;
+use crate::request::Outcome;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -94,6 +95,68 @@ pub struct InstalledRecipe {
     pub ready: bool,
     /// What it says of itself.
     pub descriptor: RecipeDescriptor,
+}
+
+/// What a version on trial has done beside the one that governs a mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowReport {
+    /// The component that governs.
+    pub before: ComponentDigest,
+    /// The one on trial.
+    pub after: ComponentDigest,
+    /// Calls that are to be compared.
+    pub wanted: u32,
+    /// Calls compared so far.
+    pub compared: u32,
+    /// Those of them in which both did the same.
+    pub equal: u32,
+    /// Fuel that the component that governs used for the calls compared.
+    pub fuel_before: u64,
+    /// Fuel that the one on trial used for them.
+    pub fuel_after: u64,
+    /// The first calls in which they did not do the same.
+    pub differences: Vec<ShadowDifference>,
+}
+
+impl ShadowReport {
+    /// Nothing is compared yet.
+    #[must_use]
+    pub fn new(before: ComponentDigest, after: ComponentDigest, wanted: u32) -> ShadowReport {
+        ShadowReport {
+            before,
+            after,
+            wanted,
+            compared: 0,
+            equal: 0,
+            fuel_before: 0,
+            fuel_after: 0,
+            differences: Vec::new(),
+        }
+    }
+}
+
+/// A call in which two versions did not do the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowDifference {
+    /// The transaction that the call was to become.
+    pub zxid: Zxid,
+    /// Relative to the mount.
+    pub object: String,
+    /// Which operation.
+    pub operation: String,
+    /// What the component that governs did.
+    pub before: ShadowRun,
+    /// What the one on trial would have done.
+    pub after: ShadowRun,
+}
+
+/// What one version did, or would have done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowRun {
+    /// What the caller was told, or would have been.
+    pub outcome: Outcome,
+    /// What was changed, or would have been, a line each, for a person.
+    pub changes: Vec<String>,
 }
 
 /// One mount as clients see it.

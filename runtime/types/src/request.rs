@@ -7,7 +7,7 @@ use crate::acl::AclEntry;
 use crate::error_code::ErrorCode;
 use crate::id::{ComponentDigest, ServerId, TicketId, Zxid};
 use crate::path::ZnodePath;
-use crate::recipe::{InstalledRecipe, MountedRecipe};
+use crate::recipe::{InstalledRecipe, MountedRecipe, ShadowReport};
 use crate::stat::Stat;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -308,6 +308,21 @@ pub enum Operation {
         /// The mount.
         path: ZnodePath,
     },
+    /// Let another version of a mount's recipe run beside it on the next calls: what it would do is
+    /// compared and taken back. Done by the leader alone; gone when it ceases to lead.
+    BeginShadow {
+        /// The mount.
+        path: ZnodePath,
+        /// Digest of an installed component of the same recipe.
+        digest: ComponentDigest,
+        /// How many calls; 0: no more.
+        calls: u32,
+    },
+    /// What the shadow of a mount has seen so far.
+    ShadowReport {
+        /// The mount.
+        path: ZnodePath,
+    },
     /// Make another server the leader.
     TransferLeader {
         /// Which; `None`: the most caught-up voter.
@@ -531,6 +546,8 @@ pub enum Reply {
     Recipes(Vec<InstalledRecipe>),
     /// The mounts.
     Mounts(Vec<MountedRecipe>),
+    /// What the shadow of a mount has seen; `None`: there is none, or its leader has gone.
+    Shadow(Option<ShadowReport>),
     /// How the server sees the cluster.
     Status(ServerStatus),
     /// Watches are set. What they report from now on comes in frames of its own.

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use quorate_types::recipe::{
     InstalledRecipe, MountedRecipe, OperationDescriptor, OperationKind, RecipeDescriptor,
+    ShadowDifference, ShadowReport, ShadowRun,
 };
 use quorate_types::request::{
     CreateMode, HeldWatch, MemberAddress, MemberStatus, MultiOperation, MultiReply, ReadLevel,
@@ -106,6 +107,28 @@ impl Random {
         self.list(Random::acl_entry)
     }
 
+    fn shadow_report(&mut self) -> ShadowReport {
+        ShadowReport {
+            compared: self.small(),
+            equal: self.small(),
+            fuel_before: self.number(),
+            fuel_after: self.number(),
+            differences: self.list(|random| ShadowDifference {
+                zxid: Zxid(random.number()),
+                object: random.text(),
+                operation: random.text(),
+                before: random.shadow_run(),
+                after: random.shadow_run(),
+            }),
+            ..ShadowReport::new(self.digest(), self.digest(), self.small())
+        }
+    }
+
+    fn shadow_run(&mut self) -> ShadowRun {
+        let outcome = Ok(Reply::Called(self.bytes()));
+        ShadowRun { outcome, changes: self.list(Random::text) }
+    }
+
     fn digest(&mut self) -> ComponentDigest {
         let mut digest = [0; 32];
         digest.iter_mut().for_each(|byte| *byte = self.next() as u8);
@@ -189,7 +212,11 @@ impl Random {
                 open: watch,
                 fuel: self.option(Random::number),
             },
+            12 if watch => {
+                Operation::BeginShadow { path, digest: self.digest(), calls: self.small() }
+            }
             12 => Operation::Unmount { path },
+            13 if watch => Operation::ShadowReport { path },
             13 => Operation::TransferLeader { to: self.option(|random| ServerId(random.number())) },
             14 => Operation::Get { path, watch },
             15 => Operation::Exists { path, watch },
@@ -330,6 +357,7 @@ impl Random {
             9 => Reply::Parked(TicketId(self.number())),
             10 => Reply::Uploaded(self.small()),
             11 => Reply::Installed(self.recipe()),
+            12 if self.bool() => Reply::Shadow(self.option(Random::shadow_report)),
             12 => Reply::Recipes(self.list(Random::recipe)),
             13 => Reply::Mounts(self.list(Random::mounted)),
             14 => Reply::Status(self.status()),

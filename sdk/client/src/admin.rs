@@ -6,7 +6,7 @@
 use crate::client::{Client, parse, unexpected};
 use crate::error::ClientError;
 use bytes::Bytes;
-use quorate_types::recipe::{InstalledRecipe, MountedRecipe};
+use quorate_types::recipe::{InstalledRecipe, MountedRecipe, ShadowReport};
 use quorate_types::request::ServerStatus;
 use quorate_types::{ComponentDigest, Operation, Reply, ServerId};
 use sha2::{Digest, Sha256};
@@ -135,6 +135,33 @@ impl Client {
         match self.ask(Operation::ListMounts).await? {
             Reply::Mounts(mounts) => Ok(mounts),
             other => Err(unexpected("list-mounts", &other)),
+        }
+    }
+
+    /// Lets another version of a mount's recipe run beside it on the next `calls` calls: what it would
+    /// do is compared and taken back. 0: no more. Lasts as long as the leader leads.
+    ///
+    /// # Errors
+    /// `no-mount`, `no-recipe`, `recipe-in-use` (another recipe), `recipe-invalid`, and what
+    /// [`ClientError`] says.
+    pub async fn begin_shadow(
+        &self,
+        path: &str,
+        digest: ComponentDigest,
+        calls: u32,
+    ) -> Result<(), ClientError> {
+        let path = parse(path)?;
+        self.ask(Operation::BeginShadow { path, digest, calls }).await.map(drop)
+    }
+
+    /// What the shadow of a mount has seen so far; `None`: there is none, or its leader has gone.
+    ///
+    /// # Errors
+    /// `no-mount`, and what [`ClientError`] says.
+    pub async fn shadow_report(&self, path: &str) -> Result<Option<ShadowReport>, ClientError> {
+        match self.ask(Operation::ShadowReport { path: parse(path)? }).await? {
+            Reply::Shadow(report) => Ok(report),
+            other => Err(unexpected("shadow-report", &other)),
         }
     }
 

@@ -39,13 +39,15 @@ pub use client::{Children, Client, SessionState, Znode};
 pub use config::{ClientConfig, DEFAULT_PORT, Pem, SERVER_NAME};
 pub use error::ClientError;
 pub use lock::{Lock, LockGuard};
-pub use quorate_types::recipe::{InstalledRecipe, MountedRecipe};
+pub use quorate_types::recipe::{
+    InstalledRecipe, MountedRecipe, ShadowDifference, ShadowReport, ShadowRun,
+};
 pub use quorate_types::request::{
     CreateMode, HeldWatch, MemberStatus, MultiOperation, MultiReply, ReadLevel, ServerStatus,
     WatchEvent, WatchEventKind, WatchMode, WatchPosition,
 };
 pub use quorate_types::{
-    AclEntry, ComponentDigest, ErrorCode, Operation, Permissions, Refusal, Reply, ServerId,
-    SessionId, Stat, TicketId, ZnodePath, Zxid,
+    AclEntry, ComponentDigest, ErrorCode, Operation, Outcome, Permissions, Refusal, Reply,
+    ServerId, SessionId, Stat, TicketId, ZnodePath, Zxid,
 };
 pub use watch::{Notification, Notifications, Watch, WatchOptions};

@@ -12,7 +12,8 @@ mod recipes;
 mod sessions;
 mod znodes;
 
-pub(crate) use recipes::{operation_kind, query, refusal_of_failure};
+pub(crate) use recipes::{operation_kind, query, refusal_of_failure, refusal_of_fault};
+
 pub(crate) use znodes::{next_version, sequential_path};
 
 use crate::applied::Applied;
@@ -21,6 +22,7 @@ use crate::change::Change;
 use crate::executor::RecipeExecutor;
 use crate::items::{KeptReply, Mount, TimerKey};
 use crate::request::{Identity, Prepared, Request, Stamp};
+use crate::shadow::Shadow;
 use crate::tables::{
     KeptReplies, Layered, Mark, Mounts, ObjectTickets, Overlay, Sessions, State, Table, Tables,
     Timers,
@@ -61,6 +63,7 @@ pub(crate) struct Work {
     pub(crate) replied_below: BTreeMap<SessionId, u64>,
     /// Against the mount that is asked for.
     pub(crate) objection: Option<Refusal>,
+    pub(crate) shadows: BTreeMap<ZnodePath, Shadow>,
     pub(crate) log: Vec<LogLine>,
     scratch: Applied,
     /// What is applied when the transaction is made.
@@ -114,6 +117,7 @@ impl Work {
             faults: BTreeMap::new(),
             replied_below: BTreeMap::new(),
             objection: None,
+            shadows: BTreeMap::new(),
             log: Vec::new(),
             scratch: Applied::default(),
             #[cfg(feature = "planted-bugs")]
@@ -456,6 +460,8 @@ fn client_write(
         Operation::PromoteMember { server } => members::promote(work, caller, *server),
         Operation::RemoveMember { server } => members::remove(work, caller, *server),
         Operation::TransferLeader { .. }
+        | Operation::BeginShadow { .. }
+        | Operation::ShadowReport { .. }
         | Operation::Get { .. }
         | Operation::Exists { .. }
         | Operation::Children { .. }

@@ -60,7 +60,7 @@ pub(crate) fn refusal_of_failure(failure: RecipeFailure) -> Refusal {
     }
 }
 
-pub(super) fn refusal_of_fault(fault: &RecipeFault) -> Refusal {
+pub(crate) fn refusal_of_fault(fault: &RecipeFault) -> Refusal {
     Refusal::new(fault.kind.error_code(), fault.message.clone())
 }
 
@@ -72,6 +72,19 @@ fn broken(message: &str) -> RecipeFault {
 impl Work {
     /// Runs a recipe and holds it to the contract; on a fault or refusal its changes are undone.
     pub(super) fn run(
+        &mut self,
+        executor: &mut dyn RecipeExecutor,
+        (mount_path, mount): (&ZnodePath, &Arc<Mount>),
+        run: RecipeRun<'_>,
+        mode: ViewMode,
+    ) -> Result<RecipeEnd, RecipeFault> {
+        let end = self.run_uncounted(executor, (mount_path, mount), run, mode);
+        self.count_fault(mount_path, run, &end);
+        end
+    }
+
+    /// [`Work::run`], and a fault does not count.
+    pub(crate) fn run_uncounted(
         &mut self,
         executor: &mut dyn RecipeExecutor,
         (mount_path, mount): (&ZnodePath, &Arc<Mount>),
@@ -94,7 +107,6 @@ impl Work {
         if undo {
             self.rollback(&savepoint);
         }
-        self.count_fault(mount_path, run, &end);
         end
     }
 
@@ -341,7 +353,12 @@ fn command(
         work.demand_event(executor, mount, &target.object, RecipeEvent::ObjectCreated)?;
     }
     let mode = ViewMode::Command { session: call.session, sequence };
-    let end = work.run(executor, mount, invocation(target, call), mode);
+    let run = invocation(target, call);
+    let shadowed = work.run_shadow(executor, mount, run, mode);
+    let since = work.changes.len();
+    let end = work.run(executor, mount, run, mode);
+    let ran = (&end, since, executor.fuel_of_last_run());
+    work.compare_shadow(mount.0, (&target.object, call.operation), shadowed, ran);
     match end.map_err(RunRefusal::Faulted)? {
         RecipeEnd::Done(bytes) => Ok(Some(Ok(Reply::Called(Bytes::copy_from_slice(&bytes))))),
         RecipeEnd::Refused(failure) => Err(RunRefusal::Refused(refusal_of_failure(failure))),

@@ -7,4 +7,5 @@ mod randomized;
 mod recipes;
 mod scripted;
 mod sessions;
+mod shadow;
 mod znodes;

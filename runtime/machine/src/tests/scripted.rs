@@ -20,6 +20,10 @@ use quorate_types::{ComponentDigest, SessionId, TicketId};
 pub(super) struct Scripted {
     pub(super) loading: BTreeSet<ComponentDigest>,
     pub(super) invalid: BTreeSet<ComponentDigest>,
+    /// Commands of these do one thing more.
+    pub(super) altered: BTreeSet<ComponentDigest>,
+    /// Commands of these trap.
+    pub(super) broken: BTreeSet<ComponentDigest>,
     pub(super) is_nondeterministic: bool,
     pub(super) handlers_trap: bool,
     runs: u64,
@@ -114,7 +118,15 @@ impl RecipeExecutor for Scripted {
             return Err(fault(RecipeFaultKind::NotReady));
         }
         match run {
+            RecipeRun::Invoke { object, .. } if self.broken.contains(component) => {
+                view.create(&at(object, "half-done"), b"", None).map_err(trapped)?;
+                Err(fault(RecipeFaultKind::Trap))
+            }
             RecipeRun::Invoke { object, operation, arguments, session, identity } => {
+                if self.altered.contains(component) {
+                    let name = at(object, "altered-");
+                    view.create_sequential(&name, b"", None).map_err(trapped)?;
+                }
                 self.invoke(view, (object, operation), arguments, (session, identity))
             }
             RecipeRun::Event { object, event } => self.event(view, object, event),

@@ -106,6 +106,36 @@ fn a_mount_is_upgraded_and_rolled_back_while_a_lock_is_held() {
     });
 }
 
+#[test]
+fn a_shadow_run_compares_calls_under_load_and_changes_nothing() {
+    on_cluster(Recipes::Lock, async |cluster| {
+        let folder = tempfile::tempdir()?;
+        let tool = Tool::of(cluster)?;
+        let edition = other_edition(folder.path())?;
+        let installed = tool.done(&["recipe", "install", word(&edition)?])?;
+        let digest = installed["digest"].as_str().context("a digest")?.to_owned();
+        let before = tool.done(&["recipe", "list"])?["mounts"].clone();
+        let load = Arc::new(Load::default());
+        let mut callers = JoinSet::new();
+        for number in 0..4 {
+            let (caller, lock) = (cluster.connect().await?, format!("/locks/{}", number % 2));
+            callers.spawn(keep_locking(caller, lock, Arc::clone(&load)));
+        }
+        let words = ["recipe", "upgrade", "/locks", &digest, "--shadow", "300"];
+        let report = tool.done(&words)?;
+        load.stops.store(true, Ordering::Relaxed);
+        while let Some(ended) = callers.join_next().await {
+            ended??;
+        }
+        ensure!(report["compared"] == 300 && report["equal"] == 300, "{report}");
+        ensure!(report["fuel_before"] == report["fuel_after"], "{report}");
+        ensure!(tool.done(&["recipe", "list"])?["mounts"] == before, "the mount was changed");
+        let unknown = tool.refused(&["recipe", "upgrade", "/locks", "lok", "--shadow", "9"])?;
+        ensure!(unknown.error.contains("no recipe `lok` is installed"), "{unknown:?}");
+        cluster.assert_equal().await.map(drop)
+    });
+}
+
 /// Clients, and callers on each of them.
 const CLIENTS: usize = 8;
 const CALLERS: usize = 8;

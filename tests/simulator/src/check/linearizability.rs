@@ -224,7 +224,9 @@ fn is_linearizable(asked: &AskedOperation) -> bool {
         | Operation::ResumeWatches { .. }
         | Operation::RemoveWatches { .. }
         | Operation::Status
-        | Operation::TransferLeader { .. } => false,
+        | Operation::TransferLeader { .. }
+        | Operation::BeginShadow { .. }
+        | Operation::ShadowReport { .. } => false,
         Operation::Call { .. } => asked.level == ReadLevel::Linearizable,
         other => other.is_write() || asked.level == ReadLevel::Linearizable,
     }

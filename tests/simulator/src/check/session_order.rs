@@ -300,7 +300,11 @@ impl SessionOrder {
 fn is_read(operation: &Operation) -> bool {
     let asks_leader = matches!(
         operation,
-        Operation::Call { .. } | Operation::TransferLeader { .. } | Operation::Status
+        Operation::Call { .. }
+            | Operation::TransferLeader { .. }
+            | Operation::BeginShadow { .. }
+            | Operation::ShadowReport { .. }
+            | Operation::Status
     );
     !operation.is_write() && !asks_leader
 }
