@@ -335,6 +335,11 @@ pub(crate) enum RecipeCommand {
     },
     /// Let the version before govern a mount again. Example: quorate recipe rollback /locks
     Rollback { path: String },
+    /// What the runs of mounts have cost, over all servers. Example: quorate recipe metrics /locks
+    Metrics {
+        /// Only this mount.
+        path: Option<String>,
+    },
     /// Let calls of a suspended mount through again. Example: quorate recipe resume /locks
     Resume { path: String },
     /// End a recipe's rule over a subtree; its znodes stay. Example: quorate recipe unmount /locks

@@ -14,6 +14,7 @@ mod json_cbor;
 mod leader;
 mod lock;
 mod member;
+mod metrics;
 mod next_step;
 mod output;
 mod profile;

@@ -25,6 +25,9 @@ pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -
         RecipeCommand::Inspect { recipe } if Path::new(&recipe).is_file() => {
             inspect_file(Path::new(&recipe), output)
         }
+        RecipeCommand::Metrics { path } => {
+            crate::metrics::run(reach, path.as_deref(), output).await
+        }
         command => {
             let client = connect(reach).await?;
             let done = perform(&client, command, output).await;
@@ -38,7 +41,9 @@ pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -
 
 async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Result<()> {
     match command {
-        RecipeCommand::Build { .. } | RecipeCommand::Test { .. } => Ok(()),
+        RecipeCommand::Build { .. }
+        | RecipeCommand::Test { .. }
+        | RecipeCommand::Metrics { .. } => Ok(()),
         RecipeCommand::Install { component } => install_file(client, &component, output).await,
         RecipeCommand::List => list(client, output).await,
         RecipeCommand::Inspect { recipe } => inspect_installed(client, &recipe, output).await,
@@ -274,7 +279,7 @@ async fn mount(client: &Client, request: MountRequest, recipe: &str, output: Out
 }
 
 /// The mount at exactly this path.
-async fn mounted(client: &Client, path: &str) -> Result<MountedRecipe> {
+pub(crate) async fn mounted(client: &Client, path: &str) -> Result<MountedRecipe> {
     let mounts = client.list_mounts().await?;
     let known = listed(mounts.iter().map(|mount| mount.path.as_str()));
     let found = mounts.iter().find(|mount| mount.path.as_str() == path).cloned();

@@ -7,9 +7,10 @@
 
 use crate::view::RecipeView;
 use alloc::string::String;
+use alloc::vec::Vec;
 use bytes::Bytes;
-use quorate_types::recipe::{RecipeDescriptor, RecipeLimits};
-use quorate_types::{ComponentDigest, ErrorCode, SessionId, TicketId};
+use quorate_types::recipe::{OperationFigures, RecipeDescriptor, RecipeLimits};
+use quorate_types::{ComponentDigest, ErrorCode, SessionId, TicketId, ZnodePath};
 
 /// What an executor knows of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +164,17 @@ pub trait RecipeExecutor {
         limits: &RecipeLimits,
         view: &mut RecipeView<'_>,
     ) -> Result<RecipeEnd, RecipeFault>;
+
+    /// Whether the runs that follow count in figures: those made only to be compared do not.
+    fn set_counted(&mut self, counted: bool) {
+        let _ = counted;
+    }
+
+    /// What the runs of a mount have cost so far, by operation.
+    fn figures(&self, mount: &ZnodePath) -> Vec<OperationFigures> {
+        let _ = mount;
+        Vec::new()
+    }
 
     /// Fuel that the last run took; 0 where fuel is not counted.
     fn fuel_of_last_run(&self) -> u64 {

@@ -212,7 +212,9 @@ impl Machine {
             },
         };
         let stamp = Stamp { zxid, time_ms: transaction.time_ms };
+        executor.set_counted(false);
         let prepared = Outstanding::new().prepare(self, executor, stamp, request);
+        executor.set_counted(true);
         match prepared {
             Prepared::Transaction(again)
                 if again.changes == transaction.changes && again.reply == transaction.reply =>

@@ -7,7 +7,7 @@ use crate::acl;
 use crate::items::{Component, Mount};
 use crate::prepare::refuse;
 use crate::request::Identity;
-use crate::tables::{Components, Mounts, State, Tables, Znodes};
+use crate::tables::{Components, Mounts, ObjectTickets, State, Tables, Znodes};
 use crate::znode::{TreeKey, Znode};
 use alloc::format;
 use alloc::string::String;
@@ -18,7 +18,9 @@ use core::ops::Bound;
 use quorate_types::acl::open_acl;
 use quorate_types::limits::Limits;
 use quorate_types::recipe::{InstalledRecipe, MountedRecipe};
-use quorate_types::{ErrorCode, Operation, Outcome, Permissions, Refusal, Reply, ZnodePath};
+use quorate_types::{
+    ErrorCode, Operation, Outcome, Permissions, Refusal, Reply, TicketId, ZnodePath,
+};
 
 pub(crate) fn read(
     tables: &Tables,
@@ -138,8 +140,22 @@ fn mounts(tables: &Tables, identity: &Identity) -> Vec<MountedRecipe> {
             fuel: mount.fuel,
             suspended: mount.suspended.clone(),
             faults: 0,
+            tickets: tickets_of(tables, path),
+            figures: Vec::new(),
         });
         true
     });
     found
+}
+
+/// Calls that wait at a mount.
+fn tickets_of(tables: &Tables, mount: &ZnodePath) -> u64 {
+    let first = (mount.clone(), String::new(), TicketId(0));
+    let mut count = 0;
+    tables.scan::<ObjectTickets>(Bound::Included(&first), &mut |(owner, _, _), _| {
+        let is_of_mount = owner == mount;
+        count += u64::from(is_of_mount);
+        is_of_mount
+    });
+    count
 }

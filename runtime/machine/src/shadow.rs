@@ -139,7 +139,9 @@ impl Work {
         let savepoint = self.savepoint();
         let (runs, parked, log) = (self.runs, self.tickets_parked, self.log.len());
         let touched = self.touched.clone();
+        executor.set_counted(false);
         let end = self.migrate_and_run(executor, (path, &trial), (run, mode), migrates_from);
+        executor.set_counted(true);
         self.rollback(&savepoint);
         (self.runs, self.tickets_parked) = (runs, parked);
         self.log.truncate(log);

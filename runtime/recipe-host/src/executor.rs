@@ -8,6 +8,7 @@
 use crate::catalogue::Catalogue;
 use crate::compiler::GuestFunctions;
 use crate::contract::{guest, types};
+use crate::figures::RecipeFigures;
 use crate::recipe_log::{RecipeLine, RecipeLog};
 use crate::run_state::{Fault, Run};
 use crate::view_slot;
@@ -16,9 +17,10 @@ use quorate_machine::{
     ComponentStatus, RecipeEnd, RecipeEvent, RecipeExecutor, RecipeFailure, RecipeFault,
     RecipeFaultKind, RecipeRun, RecipeView,
 };
-use quorate_types::recipe::RecipeLimits;
-use quorate_types::{ComponentDigest, TicketId};
+use quorate_types::recipe::{OperationFigures, RecipeLimits};
+use quorate_types::{ComponentDigest, TicketId, ZnodePath};
 use std::sync::Arc;
+use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
@@ -32,13 +34,32 @@ pub struct WasmExecutor {
     log: Arc<RecipeLog>,
     fuel_used: u64,
     fuel_of_last_run: u64,
+    figures: Arc<RecipeFigures>,
+    /// Whether runs count in the figures now.
+    counted: bool,
+    /// Whether runs are timed: a simulation must not look at a clock.
+    timed: bool,
 }
 
 impl WasmExecutor {
     /// An executor of what the catalogue holds at the time of each run.
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>) -> WasmExecutor {
-        WasmExecutor { catalogue, log: Arc::default(), fuel_used: 0, fuel_of_last_run: 0 }
+        WasmExecutor {
+            catalogue,
+            log: Arc::default(),
+            fuel_used: 0,
+            fuel_of_last_run: 0,
+            figures: Arc::default(),
+            counted: true,
+            timed: false,
+        }
+    }
+
+    /// The same, and its figures tell how long runs took by this machine's clock.
+    #[must_use]
+    pub fn timed(self) -> WasmExecutor {
+        WasmExecutor { timed: true, ..self }
     }
 
     /// The lines that recipes logged through this executor and its clones.
@@ -73,6 +94,7 @@ impl RecipeExecutor for WasmExecutor {
                 fuel_used: 0,
             });
         };
+        let begun = self.timed.then(Instant::now);
         let (mut store, instance) = recipe.instantiate(limits);
         let ended = match instance {
             Ok(instance) => view_slot::lend(&mut store, view, |store| {
@@ -88,7 +110,24 @@ impl RecipeExecutor for WasmExecutor {
             let mount = view.mount_path().to_string();
             self.log.write(RecipeLine { component: *component, mount, level, message });
         }
-        ended.map_err(|fault| RecipeFault { kind: fault.kind, message: fault.message, fuel_used })
+        let ended = ended.map_err(|fault| RecipeFault {
+            kind: fault.kind,
+            message: fault.message,
+            fuel_used,
+        });
+        if self.counted {
+            let took = begun.map(|begun| begun.elapsed()).unwrap_or_default();
+            self.figures.count(view.mount_path(), run, ended.as_ref(), (fuel_used, took));
+        }
+        ended
+    }
+
+    fn set_counted(&mut self, counted: bool) {
+        self.counted = counted;
+    }
+
+    fn figures(&self, mount: &ZnodePath) -> Vec<OperationFigures> {
+        self.figures.of(mount)
     }
 
     fn fuel_of_last_run(&self) -> u64 {

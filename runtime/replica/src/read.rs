@@ -129,6 +129,7 @@ impl<E: RecipeExecutor> Replica<E> {
                 Ok(Reply::Done)
             }
             Operation::ListRecipes => self.list_recipes(),
+            Operation::ListMounts => self.list_mounts(&identity),
             Operation::Call { object, operation, arguments } => {
                 let session = known.session().unwrap_or_default();
                 let identity = &identity;

@@ -69,6 +69,19 @@ impl<E: RecipeExecutor> Replica<E> {
         }
     }
 
+    /// The mounts, with what their runs have cost on this server.
+    pub(crate) fn list_mounts(&self, identity: &Identity) -> Outcome {
+        let outcome = self.machine.read(identity, &Operation::ListMounts)?;
+        let Reply::Mounts(mut mounts) = outcome else { return Ok(outcome) };
+        for mount in &mut mounts {
+            mount.figures = self.executor.figures(&mount.path);
+            if let Some(leading) = &self.leading {
+                mount.faults = leading.outstanding.faults(&mount.path);
+            }
+        }
+        Ok(Reply::Mounts(mounts))
+    }
+
     /// The catalogue, with what is compiled on this server.
     pub(crate) fn list_recipes(&self) -> Outcome {
         let outcome =

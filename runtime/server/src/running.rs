@@ -142,7 +142,7 @@ impl RunningServer {
         let compiler = background::compiler(&data.compiled_folder())?;
         let catalogue = Arc::new(Catalogue::new());
         let clock = Clock::new();
-        let executor = WasmExecutor::new(Arc::clone(&catalogue));
+        let executor = WasmExecutor::new(Arc::clone(&catalogue)).timed();
         let files = data.read_files()?;
         let replica = Replica::start(settings(config), &files, executor, clock.now())?;
         drop(files);

@@ -159,6 +159,38 @@ pub struct ShadowRun {
     pub changes: Vec<String>,
 }
 
+/// What the runs of one operation of a mount have cost on one server, since its process began. What
+/// was run only to be compared does not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationFigures {
+    /// The operation; in parentheses: an event, or the migration.
+    pub operation: String,
+    /// Runs of every outcome.
+    pub runs: u64,
+    /// Those in which the recipe refused.
+    pub refused: u64,
+    /// Those that parked their caller.
+    pub parked: u64,
+    /// Those that trapped or passed a limit.
+    pub faults: u64,
+    /// Fuel of all runs.
+    pub fuel: u64,
+    /// Fuel of the run that took most.
+    pub fuel_max: u64,
+    /// Time of all runs.
+    pub nanoseconds: u64,
+    /// Time of the run that took longest.
+    pub nanoseconds_max: u64,
+}
+
+impl OperationFigures {
+    /// No run yet.
+    #[must_use]
+    pub fn new(operation: String) -> OperationFigures {
+        OperationFigures { operation, ..OperationFigures::default() }
+    }
+}
+
 /// One mount as clients see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountedRecipe {
@@ -178,6 +210,10 @@ pub struct MountedRecipe {
     pub fuel: Option<u64>,
     /// Why calls are refused, if they are.
     pub suspended: Option<String>,
-    /// Traps since the last call that went well.
+    /// Traps since the last call that went well; 0 unless the server asked leads.
     pub faults: u32,
+    /// Calls that wait.
+    pub tickets: u64,
+    /// What its runs have cost on the server asked.
+    pub figures: Vec<OperationFigures>,
 }

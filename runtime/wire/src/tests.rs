@@ -11,8 +11,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use quorate_types::recipe::{
-    InstalledRecipe, MountedRecipe, OperationDescriptor, OperationKind, RecipeDescriptor,
-    ShadowDifference, ShadowReport, ShadowRun,
+    InstalledRecipe, MountedRecipe, OperationDescriptor, OperationFigures, OperationKind,
+    RecipeDescriptor, ShadowDifference, ShadowReport, ShadowRun,
 };
 use quorate_types::request::{
     CreateMode, HeldWatch, MemberAddress, MemberStatus, MultiOperation, MultiReply, ReadLevel,
@@ -105,6 +105,16 @@ impl Random {
 
     fn acl(&mut self) -> Vec<AclEntry> {
         self.list(Random::acl_entry)
+    }
+
+    fn figures(&mut self) -> OperationFigures {
+        OperationFigures {
+            runs: self.number(),
+            faults: self.number(),
+            fuel_max: self.number(),
+            nanoseconds: self.number(),
+            ..OperationFigures::new(self.text())
+        }
     }
 
     fn shadow_report(&mut self) -> ShadowReport {
@@ -293,6 +303,8 @@ impl Random {
             fuel: self.option(Random::number),
             suspended: self.option(Random::text),
             faults: self.small(),
+            tickets: self.number(),
+            figures: self.list(Random::figures),
         }
     }
 

@@ -40,7 +40,7 @@ pub use config::{ClientConfig, DEFAULT_PORT, Pem, SERVER_NAME};
 pub use error::ClientError;
 pub use lock::{Lock, LockGuard};
 pub use quorate_types::recipe::{
-    InstalledRecipe, MountedRecipe, ShadowDifference, ShadowReport, ShadowRun,
+    InstalledRecipe, MountedRecipe, OperationFigures, ShadowDifference, ShadowReport, ShadowRun,
 };
 pub use quorate_types::request::{
     CreateMode, HeldWatch, MemberStatus, MultiOperation, MultiReply, ReadLevel, ServerStatus,

@@ -130,6 +130,15 @@ fn a_shadow_run_compares_calls_under_load_and_changes_nothing() {
         ensure!(report["compared"] == 300 && report["equal"] == 300, "{report}");
         ensure!(report["fuel_before"] == report["fuel_after"], "{report}");
         ensure!(tool.done(&["recipe", "list"])?["mounts"] == before, "the mount was changed");
+        let metrics = tool.done(&["recipe", "metrics", "/locks"])?;
+        let operations = metrics["mounts"][0]["operations"].as_array().context("operations")?;
+        let acquire = operations.iter().find(|one| one["operation"] == "acquire");
+        let acquire = acquire.with_context(|| format!("no acquire in {metrics}"))?;
+        let runs = acquire["runs"].as_u64().context("runs")?;
+        // Each turn acquires once; what was run beside it to compare does not count.
+        let turns = load.turns.load(Ordering::Relaxed);
+        ensure!((turns..turns * 3 / 2 + 8).contains(&runs), "{turns} turns, {metrics}");
+        ensure!(acquire["faults"] == 0 && acquire["fuel_max"].as_u64() > Some(0), "{metrics}");
         let unknown = tool.refused(&["recipe", "upgrade", "/locks", "lok", "--shadow", "9"])?;
         ensure!(unknown.error.contains("no recipe `lok` is installed"), "{unknown:?}");
         cluster.assert_equal().await.map(drop)
