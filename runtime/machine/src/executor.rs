@@ -149,6 +149,12 @@ pub struct RecipeFault {
 
 /// Runs recipes. Implemented by `recipe-host` with Wasm, and natively in tests.
 pub trait RecipeExecutor {
+    /// Fuel of all runs so far; 0 forever from an executor that does not count. Grows within a run
+    /// only when that ends.
+    fn fuel_used(&self) -> u64 {
+        0
+    }
+
     /// What is known of a component.
     fn status(&self, component: &ComponentDigest) -> ComponentStatus;
 

@@ -45,15 +45,13 @@ impl WasmExecutor {
     pub fn log(&self) -> &Arc<RecipeLog> {
         &self.log
     }
-
-    /// Fuel of all runs so far, for metrics.
-    #[must_use]
-    pub fn fuel_used(&self) -> u64 {
-        self.fuel_used
-    }
 }
 
 impl RecipeExecutor for WasmExecutor {
+    fn fuel_used(&self) -> u64 {
+        self.fuel_used
+    }
+
     fn status(&self, component: &ComponentDigest) -> ComponentStatus {
         self.catalogue.status(component)
     }

@@ -44,6 +44,10 @@ struct Timed<'a> {
 }
 
 impl RecipeExecutor for Timed<'_> {
+    fn fuel_used(&self) -> u64 {
+        self.executor.fuel_used()
+    }
+
     fn status(&self, component: &ComponentDigest) -> ComponentStatus {
         self.executor.status(component)
     }
