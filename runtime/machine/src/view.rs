@@ -159,6 +159,8 @@ struct Used {
     read_bytes: usize,
     log_bytes: usize,
     tickets: u32,
+    /// Timers of the object, once they were counted.
+    object_timers: Option<usize>,
 }
 
 /// What a running recipe sees.
@@ -503,6 +505,9 @@ impl RecipeView<'_> {
         if !self.work.state.has::<Timers>(&key) {
             return Ok(false);
         }
+        if let Some(timers) = &mut self.used.object_timers {
+            *timers = timers.saturating_sub(1);
+        }
         let TimerKey { mount, object, name } = key;
         self.change(Change::CancelTimer { mount, object, name })?;
         Ok(true)
@@ -535,14 +540,22 @@ impl RecipeView<'_> {
         TimerKey { mount, object, name: String::from(name) }
     }
 
-    /// A handler may set two timers for every one that fires. The timers of the object are counted
-    /// only when there are many at all.
+    /// A handler may set two timers for every one that fires. Those of the object are counted only
+    /// when there are many at all, and once in a run.
     fn check_timer_room(&mut self, key: &TimerKey) -> Result<(), ViewError> {
         let max = self.work.limits.object_timers_max;
-        let is_room = self.work.count_at_most::<Timers>() < max as usize
-            || self.work.state.has::<Timers>(key)
-            || self.work.timers_of(&key.mount, Some(&key.object)).len() < max as usize;
-        if is_room { Ok(()) } else { self.over(format!("an object has at most {max} timers")) }
+        let few = self.work.count_at_most::<Timers>() < max as usize;
+        if few || self.work.state.has::<Timers>(key) {
+            return Ok(());
+        }
+        let counted = self.used.object_timers;
+        let timers =
+            counted.unwrap_or_else(|| self.work.timers_of(&key.mount, Some(&key.object)).len());
+        if timers >= max as usize {
+            return self.over(format!("an object has at most {max} timers"));
+        }
+        self.used.object_timers = Some(timers + 1);
+        Ok(())
     }
 
     fn is_live(&self, session: SessionId) -> bool {

@@ -65,7 +65,8 @@ pub(super) fn refusal_of_fault(fault: &RecipeFault) -> Refusal {
 }
 
 fn event_fuel_spent(mount_path: &ZnodePath) -> RecipeFault {
-    let message = format!("the event handlers of {mount_path} used too much fuel in one transaction");
+    let message =
+        format!("the event handlers of {mount_path} used too much fuel in one transaction");
     RecipeFault { kind: RecipeFaultKind::OutOfFuel, message, fuel_used: 0 }
 }
 
