@@ -700,3 +700,28 @@ fn a_query_that_parks_answers_tickets_or_sets_timers_is_refused() {
         assert!(refusal.message.contains(words), "{words:?} is not in {refusal:?}");
     }
 }
+
+#[test]
+fn a_mount_that_keeps_trapping_is_suspended_in_sight_of_all_and_can_be_resumed() {
+    let invoke = format!("{BEHAVE} unreachable");
+    let guest = Guest { imports: HOST.into(), invoke, ..Guest::default() };
+    let mut stage = Stage::new();
+    let session = stage.open();
+    let digest = stage.upload(session, &guest.build());
+    stage.mount(session, digest, "/hostile").expect("it is mounted");
+    for _ in 0..Limits::PRODUCTION.mount_faults_max {
+        let refusal = stage.call(session, ("/hostile/a", "run"), &[]).expect_err("it traps");
+        assert_eq!(refusal.code, RecipeTrapped, "{refusal}");
+    }
+    let refusal = stage.call(session, ("/hostile/a", "run"), &[0]).expect_err("it is suspended");
+    assert_eq!(refusal.code, ErrorCode::MountSuspended, "{refusal}");
+    assert!(refusal.message.contains("100 faults in a row, the last: "), "{refusal}");
+    let suspended = stage.machine.suspended_mounts();
+    let [(mount, reason)] = suspended.as_slice() else { panic!("{suspended:?}") };
+    assert_eq!(mount.as_str(), "/hostile");
+    assert!(reason.contains("unreachable"), "{reason}");
+    stage.mount(session, digest, "/hostile").expect("it is resumed");
+    assert_eq!(stage.machine.suspended_mounts(), []);
+    let outcome = stage.call(session, ("/hostile/a", "run"), &[0]);
+    assert_eq!(outcome, Ok(Reply::Called(Vec::new().into())));
+}
