@@ -150,6 +150,12 @@ pub struct RecipeFault {
 
 /// Runs recipes. Implemented by `recipe-host` with Wasm, and natively in tests.
 pub trait RecipeExecutor {
+    /// Fuel of all runs so far; 0 forever from an executor that does not count. Grows within a run
+    /// only when that ends.
+    fn fuel_used(&self) -> u64 {
+        0
+    }
+
     /// What is known of a component.
     fn status(&self, component: &ComponentDigest) -> ComponentStatus;
 
@@ -174,10 +180,5 @@ pub trait RecipeExecutor {
     fn figures(&self, mount: &ZnodePath) -> Vec<OperationFigures> {
         let _ = mount;
         Vec::new()
-    }
-
-    /// Fuel that the last run took; 0 where fuel is not counted.
-    fn fuel_of_last_run(&self) -> u64 {
-        0
     }
 }

@@ -16,7 +16,7 @@ use crate::read;
 use crate::request::{Identity, Prepared, RecipeCall, Request, Stamp};
 use crate::tables::{
     Components, Deadlines, Members, MembershipChanges, Mounts, Overlay, Sessions, State, Tables,
-    Tickets, Znodes,
+    Tickets, Timers, Znodes,
 };
 use crate::transaction::{Origin, Transaction};
 use crate::znode::{TreeKey, Znode};
@@ -336,6 +336,12 @@ impl Machine {
     #[must_use]
     pub fn ticket_count(&self) -> u64 {
         self.tables.count::<Tickets>() as u64
+    }
+
+    /// Number of timers that are set.
+    #[must_use]
+    pub fn timer_count(&self) -> u64 {
+        self.tables.count::<Timers>() as u64
     }
 
     /// The suspended mounts with their reasons.

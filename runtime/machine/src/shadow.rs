@@ -138,12 +138,13 @@ impl Work {
         let (trial, migrates_from) = (Arc::clone(&shadow.mount), shadow.migrates_from);
         let savepoint = self.savepoint();
         let (runs, parked, log) = (self.runs, self.tickets_parked, self.log.len());
+        let fuel_used = self.fuel_used;
         let touched = self.touched.clone();
         executor.set_counted(false);
         let end = self.migrate_and_run(executor, (path, &trial), (run, mode), migrates_from);
         executor.set_counted(true);
         self.rollback(&savepoint);
-        (self.runs, self.tickets_parked) = (runs, parked);
+        (self.runs, self.tickets_parked, self.fuel_used) = (runs, parked, fuel_used);
         self.log.truncate(log);
         self.touched = touched;
         Some(end)
@@ -156,11 +157,13 @@ impl Work {
         (run, mode): (RecipeRun<'_>, ViewMode),
         migrates_from: Option<u32>,
     ) -> ShadowEnd {
+        let fuel_before = executor.fuel_used();
         if let Some(from_state_version) = migrates_from {
             let migration = RecipeRun::Migrate { from_state_version };
             let end = self.run_uncounted(executor, mount, migration, ViewMode::Event);
             if !matches!(end, Ok(RecipeEnd::Handled)) {
-                return ShadowEnd { end, changes: Vec::new(), fuel: executor.fuel_of_last_run() };
+                let fuel = executor.fuel_used().saturating_sub(fuel_before);
+                return ShadowEnd { end, changes: Vec::new(), fuel };
             }
             // As if it had run in a transaction before.
             self.runs -= 1;
@@ -168,7 +171,7 @@ impl Work {
         let before = self.changes.len();
         let end = self.run_uncounted(executor, mount, run, mode);
         let changes = self.changes[before..].to_vec();
-        ShadowEnd { end, changes, fuel: executor.fuel_of_last_run() }
+        ShadowEnd { end, changes, fuel: executor.fuel_used().saturating_sub(fuel_before) }
     }
 
     /// Compares the shadow's run with that of the version that governs, whose changes begin at

@@ -42,12 +42,13 @@ pub(crate) trait State {
     fn get<T: Table>(&self, key: &T::Key) -> Option<T::Value>;
     /// Sets or, with `None`, removes.
     fn put<T: Table>(&mut self, key: T::Key, value: Option<T::Value>);
-    /// Visits entries in order from a bound on, until `visit` says false.
+    /// Visits entries in order from a bound on, until `visit` says false. Gives how many entries it
+    /// passed, deleted ones included.
     fn scan<T: Table>(
         &self,
         from: Bound<&T::Key>,
         visit: &mut dyn FnMut(&T::Key, &T::Value) -> bool,
-    );
+    ) -> usize;
 
     /// Whether the key is there.
     fn has<T: Table>(&self, key: &T::Key) -> bool {
@@ -315,12 +316,15 @@ impl State for Tables {
         &self,
         from: Bound<&T::Key>,
         visit: &mut dyn FnMut(&T::Key, &T::Value) -> bool,
-    ) {
+    ) -> usize {
+        let mut passed = 0;
         for (key, value) in T::applied(self).range_from(from) {
+            passed += 1;
             if !visit(key, value) {
-                return;
+                break;
             }
         }
+        passed
     }
 }
 
@@ -411,24 +415,26 @@ impl State for Layered {
         &self,
         from: Bound<&T::Key>,
         visit: &mut dyn FnMut(&T::Key, &T::Value) -> bool,
-    ) {
-        scan_merged::<T>(&self.base, &self.overlay, from, visit);
+    ) -> usize {
+        scan_merged::<T>(&self.base, &self.overlay, from, visit)
     }
 }
 
-/// Visits the entries of both layers in order from a bound on, until `visit` says false.
+/// Visits the entries of both layers in order from a bound on, until `visit` says false. Gives how
+/// many entries it passed, deleted ones included.
 pub(crate) fn scan_merged<T: Table>(
     base: &Tables,
     overlay: &Overlay,
     from: Bound<&T::Key>,
     visit: &mut dyn FnMut(&T::Key, &T::Value) -> bool,
-) {
+) -> usize {
+    let mut passed = 0;
     let pending = &T::pending(overlay).entries;
     let mut above = pending.range((from, Bound::Unbounded)).peekable();
     let mut below = T::applied(base).range_from(from).peekable();
     loop {
         let below_first = match (above.peek(), below.peek()) {
-            (None, None) => return,
+            (None, None) => return passed,
             (None, Some(_)) => true,
             (Some(_), None) => false,
             (Some((upper, _)), Some((lower, _))) => {
@@ -445,8 +451,9 @@ pub(crate) fn scan_merged<T: Table>(
         } else {
             above.next().and_then(|(key, entry)| entry.value.as_ref().map(|value| (key, value)))
         };
+        passed += 1;
         if entry.is_some_and(|(key, value)| !visit(key, value)) {
-            return;
+            return passed;
         }
     }
 }

@@ -146,6 +146,11 @@ pub(crate) enum ViewMode {
 
 /// Bytes counted for each znode read, besides its name and data.
 const READ_FIXED_BYTES: usize = 32;
+/// Bytes counted for each entry that a scan passes over: znodes deleted in outstanding transactions
+/// are in its way, and a recipe can make a thousand of them and scan without end.
+const PASSED_BYTES: usize = 4;
+/// Bytes counted for each line logged, besides its text: it is written with its time and mount.
+const LINE_FIXED_BYTES: usize = 64;
 
 #[derive(Default)]
 struct Used {
@@ -154,6 +159,8 @@ struct Used {
     read_bytes: usize,
     log_bytes: usize,
     tickets: u32,
+    /// Timers of the object, once they were counted.
+    object_timers: Option<usize>,
 }
 
 /// What a running recipe sees.
@@ -263,7 +270,7 @@ impl RecipeView<'_> {
         let budget = (self.limits.read_bytes as usize).saturating_sub(self.used.read_bytes);
         let mut found = Vec::new();
         let mut bytes = 0;
-        self.work.state.scan::<Znodes>(Bound::Excluded(&from), &mut |key, znode| {
+        let passed = self.work.state.scan::<Znodes>(Bound::Excluded(&from), &mut |key, znode| {
             if found.len() >= limit || bytes > budget || !key.may_be_beside(&from) {
                 return false;
             }
@@ -275,7 +282,8 @@ impl RecipeView<'_> {
             found.push(NamedZnode { name, data: znode.data.clone(), stat: stat_of(znode) });
             true
         });
-        self.charge_read(bytes)?;
+        let deleted = passed.saturating_sub(found.len());
+        self.charge_read(bytes + deleted * PASSED_BYTES)?;
         Ok(found)
     }
 
@@ -477,7 +485,9 @@ impl RecipeView<'_> {
             return self.misuse("a query cannot set timers");
         }
         self.charge_written(name.len())?;
-        let TimerKey { mount, object, name } = self.timer(name);
+        let key = self.timer(name);
+        self.check_timer_room(&key)?;
+        let TimerKey { mount, object, name } = key;
         // Else a handler that sets its own timer to now would fire without end.
         let at_ms = at_ms.max(self.now_ms().saturating_add(1));
         self.change(Change::SetTimer { mount, object, name, at_ms })
@@ -495,6 +505,9 @@ impl RecipeView<'_> {
         if !self.work.state.has::<Timers>(&key) {
             return Ok(false);
         }
+        if let Some(timers) = &mut self.used.object_timers {
+            *timers = timers.saturating_sub(1);
+        }
         let TimerKey { mount, object, name } = key;
         self.change(Change::CancelTimer { mount, object, name })?;
         Ok(true)
@@ -505,7 +518,7 @@ impl RecipeView<'_> {
     /// # Errors
     /// Over the limit of log text.
     pub fn log(&mut self, level: LogLevel, message: &str) -> Result<(), ViewError> {
-        self.used.log_bytes += message.len();
+        self.used.log_bytes += LINE_FIXED_BYTES + message.len();
         if self.used.log_bytes > self.limits.log_bytes as usize {
             return self.over(format!("a run logs at most {} bytes", self.limits.log_bytes));
         }
@@ -525,6 +538,24 @@ impl RecipeView<'_> {
     fn timer(&self, name: &str) -> TimerKey {
         let (mount, object) = (self.mount_path.clone(), String::from(self.object));
         TimerKey { mount, object, name: String::from(name) }
+    }
+
+    /// A handler may set two timers for every one that fires. Those of the object are counted only
+    /// when there are many at all, and once in a run.
+    fn check_timer_room(&mut self, key: &TimerKey) -> Result<(), ViewError> {
+        let max = self.work.limits.object_timers_max;
+        let few = self.work.count_at_most::<Timers>() < max as usize;
+        if few || self.work.state.has::<Timers>(key) {
+            return Ok(());
+        }
+        let counted = self.used.object_timers;
+        let timers =
+            counted.unwrap_or_else(|| self.work.timers_of(&key.mount, Some(&key.object)).len());
+        if timers >= max as usize {
+            return self.over(format!("an object has at most {max} timers"));
+        }
+        self.used.object_timers = Some(timers + 1);
+        Ok(())
     }
 
     fn is_live(&self, session: SessionId) -> bool {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use quorate_machine::{Identity, RecipeCall};
+use quorate_machine::{Identity, RecipeCall, RecipeExecutor};
 use quorate_types::Reply;
 use support::stage::{Stage, path};
 

@@ -28,8 +28,9 @@ use wasmtime::component::{
 use wasmtime::{Engine, Store};
 
 /// Fuel of instantiation, which runs a component's start functions. How much they need depends on
-/// the system (wasmtime issue 14331), hence a budget apart from that of the call.
-pub(crate) const INSTANTIATION_FUEL: u64 = 10_000_000;
+/// the system (wasmtime issue 14331), hence a budget apart from that of the call. Filling memory from
+/// the largest component takes 4.2 million.
+pub(crate) const INSTANTIATION_FUEL: u64 = 5_000_000;
 
 /// What every interface of the contract begins with.
 const CONTRACT: &str = "quorate:recipe/";

@@ -45,6 +45,8 @@ pub(crate) fn check(answer: guest::Descriptor) -> Result<RecipeDescriptor, Strin
     if text_bytes > TEXT_BYTES_MAX {
         return Err(format!("{text_bytes} bytes of text, {TEXT_BYTES_MAX} are allowed"));
     }
+    check_schema("the configuration", &answer.config_schema)?;
+    check_doc("the recipe", &answer.doc)?;
     Ok(RecipeDescriptor {
         name: answer.name,
         version: answer.version,
@@ -67,6 +69,9 @@ fn operations(answered: Vec<guest::Operation>) -> Result<Vec<OperationDescriptor
         if operations.iter().any(|earlier| earlier.name == operation.name) {
             return Err(format!("the operation {} twice", quoted(&operation.name)));
         }
+        check_schema(&format!("the arguments of {}", operation.name), &operation.arguments_schema)?;
+        check_schema(&format!("the reply of {}", operation.name), &operation.reply_schema)?;
+        check_doc(&operation.name, &operation.doc)?;
         operations.push(OperationDescriptor {
             name: operation.name,
             kind: match operation.kind {
@@ -79,6 +84,25 @@ fn operations(answered: Vec<guest::Operation>) -> Result<Vec<OperationDescriptor
         });
     }
     Ok(operations)
+}
+
+/// Tools read it to turn fields into arguments: it is JSON, or there is none.
+fn check_schema(of: &str, schema: &str) -> Result<(), String> {
+    if schema.is_empty() {
+        return Ok(());
+    }
+    match serde_json::from_str::<serde::de::IgnoredAny>(schema) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("a description of {of} that is no JSON: {error}")),
+    }
+}
+
+/// It is printed on terminals, which obey control characters.
+fn check_doc(of: &str, doc: &str) -> Result<(), String> {
+    match doc.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+        Some(found) => Err(format!("the character {found:?} in the words about {of}")),
+        None => Ok(()),
+    }
 }
 
 fn text_bytes(answer: &guest::Descriptor) -> usize {

@@ -35,6 +35,15 @@ pub enum RecipeError {
         /// How many are allowed.
         bound: u64,
     },
+    /// Components within it do more than name types and functions.
+    #[error(
+        "the component is composed of others ({what}): a recipe is one module in one component, as \
+         `quorate recipe build` makes it"
+    )]
+    Composed {
+        /// What they do.
+        what: &'static str,
+    },
     /// The compiler itself failed on it.
     #[error("the compiler failed on this component: {0}")]
     CompilerFault(String),

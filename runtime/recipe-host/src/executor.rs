@@ -33,7 +33,6 @@ pub struct WasmExecutor {
     catalogue: Arc<Catalogue>,
     log: Arc<RecipeLog>,
     fuel_used: u64,
-    fuel_of_last_run: u64,
     figures: Arc<RecipeFigures>,
     /// Whether runs count in the figures now.
     counted: bool,
@@ -49,7 +48,6 @@ impl WasmExecutor {
             catalogue,
             log: Arc::default(),
             fuel_used: 0,
-            fuel_of_last_run: 0,
             figures: Arc::default(),
             counted: true,
             timed: false,
@@ -67,15 +65,13 @@ impl WasmExecutor {
     pub fn log(&self) -> &Arc<RecipeLog> {
         &self.log
     }
-
-    /// Fuel of all runs so far, for metrics.
-    #[must_use]
-    pub fn fuel_used(&self) -> u64 {
-        self.fuel_used
-    }
 }
 
 impl RecipeExecutor for WasmExecutor {
+    fn fuel_used(&self) -> u64 {
+        self.fuel_used
+    }
+
     fn status(&self, component: &ComponentDigest) -> ComponentStatus {
         self.catalogue.status(component)
     }
@@ -105,7 +101,6 @@ impl RecipeExecutor for WasmExecutor {
         let ended = ended.and_then(|end| within_limits(end, limits));
         let fuel_used = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
         self.fuel_used = self.fuel_used.saturating_add(fuel_used);
-        self.fuel_of_last_run = fuel_used;
         for (level, message) in std::mem::take(&mut store.data_mut().log.lines) {
             let mount = view.mount_path().to_string();
             self.log.write(RecipeLine { component: *component, mount, level, message });
@@ -128,10 +123,6 @@ impl RecipeExecutor for WasmExecutor {
 
     fn figures(&self, mount: &ZnodePath) -> Vec<OperationFigures> {
         self.figures.of(mount)
-    }
-
-    fn fuel_of_last_run(&self) -> u64 {
-        self.fuel_of_last_run
     }
 }
 

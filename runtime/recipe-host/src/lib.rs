@@ -12,6 +12,7 @@ mod cache;
 mod catalogue;
 mod compile_cost;
 mod compiler;
+mod component_form;
 mod contract;
 mod descriptor;
 mod engine;

@@ -12,6 +12,10 @@ use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Trap};
 /// Bytes of a fault's message.
 const MESSAGE_BYTES_MAX: usize = 1 << 10;
 
+/// Bytes counted for each line logged, besides its text. The view of a run counts as many; where there
+/// is none, in the trial run, this is the only count.
+const LINE_FIXED_BYTES: usize = 64;
+
 /// Elements of all tables of one run.
 const TABLE_ELEMENTS_MAX: usize = crate::engine::TABLE_ELEMENTS_MAX;
 
@@ -117,7 +121,8 @@ impl Run {
 impl RunLog {
     /// Takes a line in, or refuses it when the run has logged too much.
     pub(crate) fn write(&mut self, level: LogLevel, line: String) -> Result<(), Fault> {
-        self.bytes_left = self.bytes_left.checked_sub(line.len()).ok_or_else(|| {
+        let bytes = LINE_FIXED_BYTES + line.len();
+        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or_else(|| {
             let limit = self.bytes_max;
             let message = format!("the recipe logs more than {limit} bytes in one run");
             Fault::new(RecipeFaultKind::OverLimit, message)

@@ -155,7 +155,7 @@ fn a_descriptor_that_cannot_be_is_refused_by_the_rule_it_breaks() {
         refusal_of(Guest { described, ..Guest::default() })
     };
     type Change<'a> = &'a dyn Fn(&mut Described);
-    let cases: [(Change<'_>, &str); 8] = [
+    let cases: [(Change<'_>, &str); 16] = [
         (&|d| d.name = b"Hostile".to_vec(), "the name \"Hostile\""),
         (&|d| d.name = b"\x1b[2J".to_vec(), "the name \"\\u{1b}[2J\""),
         (&|d| d.name = vec![0xff, 0xfe], "utf-8"),
@@ -164,6 +164,17 @@ fn a_descriptor_that_cannot_be_is_refused_by_the_rule_it_breaks() {
         (&|d| d.operations[1].0 = String::from("run"), "the operation \"run\" twice"),
         (&|d| d.operations[1].0 = String::from("Run it"), "kebab-case"),
         (&|d| d.operations = vec![(String::from("a"), true); 257], "257 operations"),
+        (&|d| d.name = Vec::new(), "the name \"\""),
+        (&|d| d.name = vec![b'a'; 65], "at most 64 bytes"),
+        (&|d| d.version = String::from("1.0.0-\u{202e}"), "the version"),
+        (&|d| d.operations[0].0 = String::from("run/../run"), "kebab-case"),
+        (&|d| d.doc = "x".repeat(300_000), "300000 bytes of text, 262144 are allowed"),
+        (
+            &|d| d.doc = String::from("\u{1b}[2J"),
+            "the character '\\u{1b}' in the words about the recipe",
+        ),
+        (&|d| d.schema = String::from("{\"type\": "), "the arguments of run that is no JSON"),
+        (&|d| d.schema = "[".repeat(100_000), "recursion limit exceeded"),
     ];
     for (change, words) in cases {
         let refusal = described(change);
@@ -184,24 +195,6 @@ fn more_memory_than_any_mount_allows_is_refused() {
     let more = "(func $grow (drop (memory.grow (i32.const 300)))) (start $grow)".into();
     let refusal = refusal_of(Guest { more, ..Guest::default() });
     assert!(refusal.contains("more than 16777216 bytes"), "{refusal}");
-}
-
-#[test]
-fn a_component_made_to_keep_the_compiler_busy_is_refused_before_it_starts() {
-    const LOCALS: usize = 4_000;
-    let locals = " i32".repeat(LOCALS);
-    let looping: String = (0..500)
-        .map(|n| {
-            let tested = n * 7 % LOCALS;
-            format!("(loop (local.set {n} (local.get {tested})) (br_if 0 (local.get {tested})))")
-        })
-        .collect();
-    let more = format!("(func (local {locals}) {looping})");
-    let refusal = refusal_of(Guest { more, ..Guest::default() });
-    assert!(refusal.contains("2000000 locals times branches in one function"), "{refusal}");
-    let more = "(func)".repeat(20_001);
-    let refusal = refusal_of(Guest { more, ..Guest::default() });
-    assert!(refusal.contains("20000 functions"), "{refusal}");
 }
 
 fn cached_files(folder: &Path) -> Vec<PathBuf> {

@@ -1,134 +1,20 @@
-//! Guests that loop, trap, grow, lie and flood: each costs its own call and nothing else.
-//!
-//! Every guest misbehaves when called without arguments and behaves when called with one byte.
+//! What a run leaves behind: nothing but its log lines. Attacks proper are in `attacks.rs`.
 
 mod support;
 
 use quorate_machine::{Identity, RecipeCall};
-use quorate_types::{ErrorCode, Reply, SessionId};
+use quorate_types::{Reply, SessionId};
 use support::guests::{Guest, HOST};
 use support::stage::{Stage, path};
 
-/// Leaves early when there are arguments.
-const BEHAVE: &str = "(if (local.get $arguments_len) (then (return (i32.const 512))))";
-
-fn mounted(misbehaviour: &str, more: &str) -> (Stage, SessionId) {
+fn mounted(invoke: &str, more: &str) -> (Stage, SessionId) {
     let guest = Guest {
         imports: HOST.into(),
-        invoke: format!("{BEHAVE} {misbehaviour}"),
+        invoke: invoke.into(),
         more: more.into(),
         ..Guest::default()
     };
     Stage::with_recipe(&guest.build(), "/hostile")
-}
-
-/// The guest's call is refused with this code and words, changes nothing, and the next call works.
-fn refused(misbehaviour: &str, more: &str, (code, words): (ErrorCode, &str)) {
-    let (mut stage, session) = mounted(misbehaviour, more);
-    for _ in 0..3 {
-        let outcome = stage.call(session, ("/hostile/a", "run"), &[]);
-        let refusal = outcome.expect_err("the guest misbehaves");
-        assert_eq!(refusal.code, code, "{refusal}");
-        assert!(refusal.message.contains(words), "{words:?} is not in {:?}", refusal.message);
-        assert_eq!(stage.children("/hostile"), [] as [String; 0]);
-    }
-    let outcome = stage.call(session, ("/hostile/a", "run"), &[0]);
-    assert_eq!(outcome, Ok(Reply::Called(Vec::new().into())));
-}
-
-#[test]
-fn an_endless_loop_ends_with_its_fuel() {
-    let forever = "(loop $again (br $again)) unreachable";
-    refused(forever, "", (ErrorCode::RecipeOutOfFuel, "10000000 units of fuel"));
-}
-
-#[test]
-fn an_endless_loop_of_host_calls_ends_with_its_fuel() {
-    let forever = "(loop $again
-        (call $get (i32.const 640) (i32.const 1) (i32.const 2048)) (br $again)) unreachable";
-    refused(forever, "", (ErrorCode::RecipeOutOfFuel, "fuel"));
-}
-
-#[test]
-fn endless_recursion_traps() {
-    let more = "(func $deeper (param i64) (result i64)
-        (i64.add (call $deeper (i64.add (local.get 0) (i64.const 1))) (i64.const 1)))";
-    let misbehaviour = "(drop (call $deeper (i64.const 0))) i32.const 512";
-    refused(misbehaviour, more, (ErrorCode::RecipeTrapped, "recursion too deep"));
-}
-
-#[test]
-fn growing_memory_without_end_is_refused() {
-    let misbehaviour = "(loop $again (drop (memory.grow (i32.const 16))) (br $again)) unreachable";
-    refused(misbehaviour, "", (ErrorCode::RecipeOutOfMemory, "more than 16777216 bytes"));
-}
-
-#[test]
-fn a_panic_is_refused_with_its_own_words() {
-    let misbehaviour = "(call $log (i32.const 3) (i32.const 641) (i32.const 5)) unreachable";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "hello (wasm trap: wasm `unreachable`"));
-}
-
-#[test]
-fn a_division_by_zero_traps() {
-    let misbehaviour = "(i32.div_u (i32.const 1) (local.get $arguments_len))";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "divide by zero"));
-}
-
-#[test]
-fn a_reply_above_the_limit_is_refused() {
-    // done(300 KiB from address 0)
-    let misbehaviour = "(drop (memory.grow (i32.const 8)))
-        (i32.store (i32.const 532) (i32.const 307200)) i32.const 512";
-    refused(misbehaviour, "", (ErrorCode::RecipeOverLimit, "307200 bytes"));
-}
-
-#[test]
-fn a_reply_outside_of_memory_traps() {
-    let misbehaviour = "(i32.store (i32.const 532) (i32.const 307200)) i32.const 512";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "out of bounds"));
-    let misbehaviour = "i32.const -8";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "out of bounds"));
-}
-
-#[test]
-fn an_answer_that_is_no_case_of_its_type_traps() {
-    let misbehaviour = "(i32.store8 (i32.const 512) (i32.const 9)) i32.const 512";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "discriminant"));
-}
-
-#[test]
-fn too_many_changes_are_refused_and_none_stays() {
-    let misbehaviour = "(loop $again
-        (call $create_sequential (i32.const 640) (i32.const 1) (i32.const 0) (i32.const 0)
-            (i32.const 0) (i64.const 0) (i32.const 2048)) (br $again)) unreachable";
-    refused(misbehaviour, "", (ErrorCode::RecipeOverLimit, "at most 1000 changes"));
-}
-
-#[test]
-fn a_path_that_is_no_text_traps() {
-    let misbehaviour = "(i32.store8 (i32.const 640) (i32.const 0xff))
-        (call $get (i32.const 640) (i32.const 1) (i32.const 2048)) i32.const 512";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "utf-8"));
-}
-
-#[test]
-fn a_flood_of_log_lines_is_refused() {
-    let misbehaviour = "(loop $again
-        (call $log (i32.const 0) (i32.const 0) (i32.const 1000)) (br $again)) unreachable";
-    refused(misbehaviour, "", (ErrorCode::RecipeOverLimit, "at most 65536 bytes"));
-}
-
-#[test]
-fn a_ticket_that_was_not_parked_in_this_run_is_refused() {
-    let misbehaviour = "(i32.store8 (i32.const 520) (i32.const 1)) i32.const 512";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "a ticket not its own"));
-}
-
-#[test]
-fn a_ticket_parked_and_not_answered_with_is_refused() {
-    let misbehaviour = "(drop (call $park (i32.const 0) (i64.const 0))) i32.const 512";
-    refused(misbehaviour, "", (ErrorCode::RecipeTrapped, "a caller that it parked"));
 }
 
 #[test]

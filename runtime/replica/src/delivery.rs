@@ -11,7 +11,7 @@ use crate::connection::{ConnectionState, Slot, SlotBody};
 use quorate_machine::{ConnectionResult, RecipeExecutor};
 #[cfg(feature = "planted-bugs")]
 use quorate_planted_bugs::{PlantedBug, is_planted};
-use quorate_types::{ErrorCode, Outcome, Refusal, SessionId, Zxid};
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, SessionId, Zxid};
 use quorate_wire::native::ServerFrame;
 
 impl<E: RecipeExecutor> Replica<E> {
@@ -134,12 +134,15 @@ impl<E: RecipeExecutor> Replica<E> {
     /// Sends what stands at the head of the line and needs to wait no more.
     pub(crate) fn advance_line(&mut self, connection: u64) {
         loop {
+            let has_fuel = self.has_fuel();
             let Some(known) = self.connections.get_mut(&connection) else { return };
             let Some(head) = known.line.front() else { return };
             let applied = self.applied;
             let ready = match &head.body {
                 SlotBody::Answered { .. } => true,
-                SlotBody::Read { from: Some(from), .. } => *from <= applied,
+                SlotBody::Read { from: Some(from), operation } => {
+                    *from <= applied && (has_fuel || !matches!(operation, Operation::Call { .. }))
+                }
                 SlotBody::Read { from: None, .. } | SlotBody::Submitted => false,
             };
             if !ready {

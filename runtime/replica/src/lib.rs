@@ -62,6 +62,8 @@ use snapshot_transfer::Snapshots;
 pub struct Replica<E: RecipeExecutor> {
     settings: Settings,
     executor: E,
+    /// Fuel that the executor had used when the inputs being handled came.
+    fuel_used_before: u64,
     now: Now,
     raft: Raft,
     log: Log,
@@ -119,6 +121,7 @@ impl<E: RecipeExecutor> Replica<E> {
         let stalled_ms = now.monotonic_ms.saturating_sub(self.now.monotonic_ms);
         self.now =
             Now { monotonic_ms: now.monotonic_ms.max(self.now.monotonic_ms), wall_ms: now.wall_ms };
+        self.fuel_used_before = self.executor.fuel_used();
         if stalled_ms > self.settings.election_timeout_ms_min {
             self.on_own_stall();
         }
@@ -131,6 +134,13 @@ impl<E: RecipeExecutor> Replica<E> {
             }
         }
         self.settle();
+    }
+
+    /// Whether recipes may still be run before it is the turn of peers and the disk. The rest waits
+    /// for the next input or tick: a crowd of expensive calls must not hold up heartbeats.
+    pub(crate) fn has_fuel(&self) -> bool {
+        let used = self.executor.fuel_used().saturating_sub(self.fuel_used_before);
+        used < self.settings.limits.replica_round_fuel_max
     }
 
     fn part_in_consensus(&self) -> (Term, Role, Option<ReplicaId>) {
@@ -149,6 +159,9 @@ impl<E: RecipeExecutor> Replica<E> {
         deadline_ms = deadline_ms.min(self.touches_sent_ms + self.settings.heartbeat_interval_ms);
         if let Some(leading) = &self.leading {
             deadline_ms = deadline_ms.min(leading.next_deadline_ms(&self.machine, self.now));
+        }
+        if !self.has_fuel() {
+            deadline_ms = 0;
         }
         deadline_ms.max(self.now.monotonic_ms + 1)
     }
@@ -224,6 +237,7 @@ impl<E: RecipeExecutor> Replica<E> {
     fn settle(&mut self) {
         self.raft.tick(self.now.monotonic_ms);
         self.on_time();
+        self.advance_applied_lines();
         loop {
             let consensus_moved = self.drive_consensus();
             let leader_moved = self.serve_as_leader();

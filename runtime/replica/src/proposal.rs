@@ -26,11 +26,11 @@ const DUE_TRANSACTIONS_MAX: u32 = 16;
 
 impl<E: RecipeExecutor> Replica<E> {
     /// Takes a request as the leader. It waits in line before the leader is ready, while the leader
-    /// has as much under way as it takes, and while it hands leadership over; if the line goes with
-    /// the leadership, whoever holds the request gives it to the next leader. It is never refused
+    /// has as much under way as it takes or has run recipes for long, and while it hands leadership
+    /// over; if the line goes with the leadership, whoever holds the request gives it to the next leader. It is never refused
     /// for being too much: it may be a repeat of what is done already.
     pub(crate) fn lead(&mut self, source: Source, request: Request) {
-        let room = self.has_room();
+        let room = self.has_room() && self.has_fuel();
         let Some(leading) = &mut self.leading else { return };
         if !room || !leading.ready || !leading.queue.is_empty() {
             leading.queue.push_back((source, request));
@@ -52,7 +52,8 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// The next request in line, if it can be done now.
     fn next_in_line(&mut self) -> Option<(Source, Request)> {
-        if self.has_room() { self.leading.as_mut()?.queue.pop_front() } else { None }
+        let is_taken = self.has_room() && self.has_fuel();
+        if is_taken { self.leading.as_mut()?.queue.pop_front() } else { None }
     }
 
     /// What the leader does by itself. True: something was done.
@@ -180,7 +181,7 @@ impl<E: RecipeExecutor> Replica<E> {
             let Some(leading) = &self.leading else { return false };
             let stamp_ms = leading.time.stamp_ms(self.now);
             let due = leading.outstanding.next_deadline_ms(&self.machine);
-            if due.is_none_or(|due_ms| due_ms > stamp_ms) {
+            if due.is_none_or(|due_ms| due_ms > stamp_ms) || !self.has_fuel() {
                 return false;
             }
             if !self.do_as_leader(Request::FireDue) {
@@ -220,7 +221,10 @@ impl<E: RecipeExecutor> Replica<E> {
         leading.confirming_expiry = false;
         let due = leading.sessions.due(self.now.monotonic_ms);
         for session in due {
-            self.expire_session(session);
+            // Whoever is left is still due in the next round.
+            if self.has_fuel() {
+                self.expire_session(session);
+            }
         }
     }
 

@@ -102,9 +102,10 @@ impl<E: RecipeExecutor> Replica<E> {
         }
     }
 
-    /// Entries were applied: lines that waited for them go on.
+    /// Lines go on that waited for entries now applied, or for their turn to run a query.
     pub(crate) fn advance_applied_lines(&mut self) {
-        while let Some(connection) = self.barriers.pop_applied(self.applied) {
+        while self.has_fuel() {
+            let Some(connection) = self.barriers.pop_applied(self.applied) else { return };
             self.advance_line(connection);
         }
     }

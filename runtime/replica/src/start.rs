@@ -79,6 +79,7 @@ impl<E: RecipeExecutor> Replica<E> {
         }
         let mut replica = Replica {
             settings,
+            fuel_used_before: executor.fuel_used(),
             executor,
             now,
             raft,

@@ -65,8 +65,13 @@ limits! {
     components_max: u32 = 256, tested 8;
     /// Mounts.
     mounts_max: u32 = 10_000, tested 16;
-    /// Fuel of one recipe call; 1 to 4 ms.
+    /// Fuel of one recipe call; 1 to 4 ms of plain code, 50 ms of code made to be slow.
     recipe_fuel_max: u64 = 10_000_000, tested 1_000_000;
+    /// Fuel of the event handlers of one mount within one transaction; about a second. The end of a
+    /// session runs one for every object where it owns something.
+    recipe_event_fuel_max: u64 = 200_000_000, tested 20_000_000;
+    /// Fuel of recipe runs after which a replica turns to its peers and the disk before it runs more.
+    replica_round_fuel_max: u64 = 20_000_000, tested 2_000_000;
     /// Linear memory of one recipe call.
     recipe_memory_bytes_max: u32 = 16 * MIB, tested 2 * MIB;
     /// Changes of one recipe call.
@@ -81,6 +86,8 @@ limits! {
     recipe_log_bytes_max: u32 = 64 * KIB, tested 4 * KIB;
     /// Tickets parked or completed by one recipe call. A ticket's ordinal has 16 bits.
     recipe_tickets_max: u32 = 1_000, tested 20;
+    /// Timers of one object of a mount.
+    object_timers_max: u32 = 10_000, tested 1_000;
     /// Traps in a row after which a mount is suspended.
     mount_faults_max: u32 = 100, tested 5;
     /// Entries in one append message.

@@ -2,7 +2,7 @@
 //!
 //! Goes out: one transaction for a bounded number of them, earliest first. Invariant: whatever is
 //! fired is gone or later afterwards, so that firing makes progress. What waits for a component to
-//! be compiled stays and is passed over.
+//! be compiled stays and is passed over. Handlers that use much fuel make the transaction short.
 
 use super::recipes::{Handled, end_ticket};
 use super::{Done, Step, Work};
@@ -25,7 +25,8 @@ pub(super) fn fire(work: &mut Work, executor: &mut dyn RecipeExecutor) -> Step {
     let mut fired = 0;
     let weight_max = work.limits.transaction_bytes_max as usize / 2;
     for due in due_now(work) {
-        if fired == FIRED_MAX || work.weight > weight_max {
+        let spent = work.fuel_used >= work.limits.recipe_fuel_max;
+        if fired == FIRED_MAX || work.weight > weight_max || spent {
             break;
         }
         let savepoint = work.savepoint();

@@ -52,6 +52,10 @@ pub(crate) struct Work {
     pub(crate) tickets_parked: u16,
     /// Recipe runs so far: part of each run's seed.
     pub(crate) runs: u64,
+    /// Fuel of these runs.
+    pub(crate) fuel_used: u64,
+    /// Fuel that event handlers used, by mount.
+    event_fuel: BTreeMap<ZnodePath, u64>,
     /// The session that ends in this transaction: dead to recipes, its znodes still there.
     pub(crate) closing: Option<SessionId>,
     /// Objects that recipes touched: reaped at the end if empty.
@@ -111,6 +115,8 @@ impl Work {
             weight: 0,
             tickets_parked: 0,
             runs: 0,
+            fuel_used: 0,
+            event_fuel: BTreeMap::new(),
             closing: None,
             touched: BTreeSet::new(),
             plain_changes: Vec::new(),
@@ -151,7 +157,7 @@ impl Work {
     }
 
     /// Entries of a table, perhaps a few too many while some are outstanding.
-    fn count_at_most<T: Table>(&self) -> usize {
+    pub(crate) fn count_at_most<T: Table>(&self) -> usize {
         self.state.base.count::<T>() + T::pending(&self.state.overlay).len()
     }
 
@@ -194,7 +200,7 @@ impl Work {
     }
 
     /// The timers of a mount, or of one object of it.
-    fn timers_of(&self, mount: &ZnodePath, object: Option<&str>) -> Vec<TimerKey> {
+    pub(crate) fn timers_of(&self, mount: &ZnodePath, object: Option<&str>) -> Vec<TimerKey> {
         let first = TimerKey {
             mount: mount.clone(),
             object: String::from(object.unwrap_or("")),

@@ -64,6 +64,12 @@ pub(crate) fn refusal_of_fault(fault: &RecipeFault) -> Refusal {
     Refusal::new(fault.kind.error_code(), fault.message.clone())
 }
 
+fn event_fuel_spent(mount_path: &ZnodePath) -> RecipeFault {
+    let message =
+        format!("the event handlers of {mount_path} used too much fuel in one transaction");
+    RecipeFault { kind: RecipeFaultKind::OutOfFuel, message, fuel_used: 0 }
+}
+
 fn broken(message: &str) -> RecipeFault {
     let message = String::from(message);
     RecipeFault { kind: RecipeFaultKind::Trap, message, fuel_used: 0 }
@@ -93,21 +99,40 @@ impl Work {
     ) -> Result<RecipeEnd, RecipeFault> {
         let savepoint = self.savepoint();
         self.runs += 1;
-        let limits = limits_of(mount, &self.limits);
+        let limits = self.limits_of(mount_path, mount, run);
         let object = match run {
             RecipeRun::Invoke { object, .. } | RecipeRun::Event { object, .. } => object,
             RecipeRun::Migrate { .. } => "",
         };
         self.touched.insert((mount_path.clone(), String::from(object)));
+        let fuel_before = executor.fuel_used();
         let mut view = RecipeView::new(self, (mount_path, mount), (object, mode), limits);
-        let end = executor.run(&mount.digest, run, &limits, &mut view);
+        let end = match limits.fuel {
+            0 => Err(event_fuel_spent(mount_path)),
+            _ => executor.run(&mount.digest, run, &limits, &mut view),
+        };
         let end = view.judge(end).and_then(|end| self.check_end(&end, run, &limits).map(|()| end));
         let undo =
             !matches!(end, Ok(RecipeEnd::Done(_) | RecipeEnd::Parked(_) | RecipeEnd::Handled));
         if undo {
             self.rollback(&savepoint);
         }
+        let fuel_used = executor.fuel_used().saturating_sub(fuel_before);
+        self.fuel_used += fuel_used;
+        if matches!(run, RecipeRun::Event { .. }) {
+            *self.event_fuel.entry(mount_path.clone()).or_default() += fuel_used;
+        }
         end
+    }
+
+    /// The limits of a run; an event's fuel is what earlier ones of its mount have left.
+    fn limits_of(&self, mount_path: &ZnodePath, mount: &Mount, run: RecipeRun<'_>) -> RecipeLimits {
+        let mut limits = limits_of(mount, &self.limits);
+        if matches!(run, RecipeRun::Event { .. }) {
+            let used = self.event_fuel.get(mount_path).copied().unwrap_or(0);
+            limits.fuel = limits.fuel.min(self.limits.recipe_event_fuel_max.saturating_sub(used));
+        }
+        limits
     }
 
     fn check_end(
@@ -356,8 +381,9 @@ fn command(
     let run = invocation(target, call);
     let shadowed = work.run_shadow(executor, mount, run, mode);
     let since = work.changes.len();
+    let before = executor.fuel_used();
     let end = work.run(executor, mount, run, mode);
-    let ran = (&end, since, executor.fuel_of_last_run());
+    let ran = (&end, since, executor.fuel_used().saturating_sub(before));
     work.compare_shadow(mount.0, (&target.object, call.operation), shadowed, ran);
     match end.map_err(RunRefusal::Faulted)? {
         RecipeEnd::Done(bytes) => Ok(Some(Ok(Reply::Called(Bytes::copy_from_slice(&bytes))))),

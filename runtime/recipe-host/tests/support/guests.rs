@@ -18,8 +18,11 @@ pub fn contract() -> String {
 pub struct Described {
     pub name: Vec<u8>,
     pub version: String,
+    pub state_version: u8,
     /// Name and whether it is a query.
     pub operations: Vec<(String, bool)>,
+    /// Describes the arguments of every operation.
+    pub schema: String,
     pub doc: String,
 }
 
@@ -28,7 +31,9 @@ impl Default for Described {
         Described {
             name: b"hostile".to_vec(),
             version: String::from("1.0.0"),
+            state_version: 1,
             operations: vec![(String::from("run"), false), (String::from("look"), true)],
+            schema: String::new(),
             doc: String::new(),
         }
     }
@@ -49,7 +54,7 @@ impl Described {
         };
         place(0, &self.name, &mut bytes);
         place(8, self.version.as_bytes(), &mut bytes);
-        bytes[16] = 1;
+        bytes[16] = self.state_version;
         bytes[20..24].copy_from_slice(&(base + RECORD_BYTES as u32).to_le_bytes());
         bytes[24..28].copy_from_slice(&(self.operations.len() as u32).to_le_bytes());
         place(36, self.doc.as_bytes(), &mut bytes);
@@ -57,6 +62,7 @@ impl Described {
             let at = RECORD_BYTES + position * OPERATION_BYTES;
             place(at, name.as_bytes(), &mut bytes);
             bytes[at + 8] = u8::from(*query);
+            place(at + 12, self.schema.as_bytes(), &mut bytes);
         }
         bytes
     }
@@ -71,6 +77,8 @@ pub struct Guest {
     pub invoke: String,
     /// The body of `on-event`; at 576 there is "handled".
     pub on_event: String,
+    /// The body of `migrate`; at 576 there is "handled".
+    pub migrate: String,
     /// Imports, before everything else.
     pub imports: String,
     /// Further functions, globals and data.
@@ -86,6 +94,7 @@ impl Default for Guest {
             describe: String::from("i32.const 1024"),
             invoke: String::from("i32.const 512"),
             on_event: String::from("i32.const 576"),
+            migrate: String::from("i32.const 576"),
             imports: String::new(),
             more: String::new(),
             contract: contract(),
@@ -101,7 +110,15 @@ pub const HOST: &str = r#"
     (func $set (param i32 i32 i32 i32 i32 i32 i32)))
   (import "quorate:recipe/tree@1.0.0" "create-sequential"
     (func $create_sequential (param i32 i32 i32 i32 i32 i64 i32)))
+  (import "quorate:recipe/tree@1.0.0" "create"
+    (func $create (param i32 i32 i32 i32 i32 i64 i32)))
+  (import "quorate:recipe/tree@1.0.0" "delete" (func $delete (param i32 i32 i32 i32 i32)))
+  (import "quorate:recipe/tree@1.0.0" "scan" (func $scan (param i32 i32 i32 i32 i32 i32 i32)))
+  (import "quorate:recipe/clock@1.0.0" "seed" (func $seed (param i32)))
   (import "quorate:recipe/tickets@1.0.0" "park" (func $park (param i32 i64) (result i64)))
+  (import "quorate:recipe/tickets@1.0.0" "complete"
+    (func $complete (param i64 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "quorate:recipe/timers@1.0.0" "set" (func $timer (param i32 i32 i64)))
 "#;
 
 impl Guest {
@@ -109,7 +126,7 @@ impl Guest {
     pub fn module(&self) -> Vec<u8> {
         let descriptor: String =
             self.described.layout(1024).iter().map(|byte| format!("\\{byte:02x}")).collect();
-        let Guest { describe, invoke, on_event, imports, more, .. } = self;
+        let Guest { describe, invoke, on_event, migrate, imports, more, .. } = self;
         let text = format!(
             r#"(module
               {imports}
@@ -131,9 +148,10 @@ impl Guest {
                 (param $session i64) (param $identity i32) (param $identity_len i32)
                 (result i32) {invoke})
               (func (export "quorate:recipe/guest@1.0.0#on-event")
-                (param i32 i32 i32 i64 i64 i32 i32) (result i32) {on_event})
+                (param $object i32) (param $object_len i32) (param $event i32)
+                (param i64 i64 i32 i32) (result i32) {on_event})
               (func (export "quorate:recipe/guest@1.0.0#migrate") (param i32) (result i32)
-                i32.const 576)
+                {migrate})
               {more})"#
         );
         wat::parse_str(text).expect("the text is WebAssembly")

@@ -44,6 +44,10 @@ struct Timed<'a> {
 }
 
 impl RecipeExecutor for Timed<'_> {
+    fn fuel_used(&self) -> u64 {
+        self.executor.fuel_used()
+    }
+
     fn status(&self, component: &ComponentDigest) -> ComponentStatus {
         self.executor.status(component)
     }
@@ -112,7 +116,14 @@ impl Stage {
         *session
     }
 
+    /// Installs a component and mounts it.
     pub fn install(&mut self, session: SessionId, component: &[u8], mount: &str) {
+        let digest = self.upload(session, component);
+        self.mount(session, digest, mount).expect("the recipe is mounted");
+    }
+
+    /// Installs a component.
+    pub fn upload(&mut self, session: SessionId, component: &[u8]) -> ComponentDigest {
         let digest = component_digest(component);
         const CHUNK_BYTES: usize = 256 << 10;
         for (position, chunk) in component.chunks(CHUNK_BYTES).enumerate() {
@@ -125,10 +136,25 @@ impl Stage {
             self.send(session, upload).expect("the chunk is taken");
         }
         self.send(session, Operation::InstallRecipe { digest }).expect("the recipe is installed");
-        let path = path(mount);
-        let config = Vec::new().into();
-        let mounting = Operation::Mount { path, digest, config, open: false, fuel: None };
-        self.send(session, mounting).expect("the recipe is mounted");
+        digest
+    }
+
+    /// Mounts what is installed, or changes a mount.
+    pub fn mount(&mut self, session: SessionId, digest: ComponentDigest, mount: &str) -> Outcome {
+        let (path, config) = (path(mount), Vec::new().into());
+        self.send(session, Operation::Mount { path, digest, config, open: false, fuel: None })
+    }
+
+    /// Fires what is due so many milliseconds later, until nothing more is.
+    pub fn advance(&mut self, time_ms: u64) -> u32 {
+        self.time_ms += time_ms;
+        let mut fired = 0;
+        while self.outstanding.next_deadline_ms(&self.machine).is_some_and(|at| at <= self.time_ms)
+        {
+            self.submit(Request::FireDue);
+            fired += 1;
+        }
+        fired
     }
 
     /// Sends a write and gives its first answer.
@@ -190,6 +216,7 @@ impl Stage {
             match self.outstanding.prepare(&self.machine, &mut executor, stamp, request) {
                 Prepared::Transaction(transaction) => transaction,
                 Prepared::Answer(outcome) => return Some(outcome),
+                Prepared::Nothing => return None,
                 other => panic!("{other:?} was not expected"),
             };
         if self.verifying {
