@@ -31,13 +31,14 @@ pub struct WasmExecutor {
     catalogue: Arc<Catalogue>,
     log: Arc<RecipeLog>,
     fuel_used: u64,
+    host_calls: u64,
 }
 
 impl WasmExecutor {
     /// An executor of what the catalogue holds at the time of each run.
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>) -> WasmExecutor {
-        WasmExecutor { catalogue, log: Arc::default(), fuel_used: 0 }
+        WasmExecutor { catalogue, log: Arc::default(), fuel_used: 0, host_calls: 0 }
     }
 
     /// The lines that recipes logged through this executor and its clones.
@@ -50,6 +51,12 @@ impl WasmExecutor {
     #[must_use]
     pub fn fuel_used(&self) -> u64 {
         self.fuel_used
+    }
+
+    /// Functions of the contract that all runs so far have called, for metrics.
+    #[must_use]
+    pub fn host_calls(&self) -> u64 {
+        self.host_calls
     }
 }
 
@@ -82,6 +89,7 @@ impl RecipeExecutor for WasmExecutor {
         let ended = ended.and_then(|end| within_limits(end, limits));
         let fuel_used = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
         self.fuel_used = self.fuel_used.saturating_add(fuel_used);
+        self.host_calls = self.host_calls.saturating_add(store.data().host_calls);
         for (level, message) in std::mem::take(&mut store.data_mut().log.lines) {
             let mount = view.mount_path().to_string();
             self.log.write(RecipeLine { component: *component, mount, level, message });
