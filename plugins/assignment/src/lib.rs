@@ -25,9 +25,9 @@ use quorate_recipe::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Members of one object: each change may concern them all, in one run.
-const MEMBERS_MAX: u32 = 200;
+const MEMBERS_MAX: u32 = 100;
 /// Partitions of one object.
-const PARTITIONS_MAX: u32 = 1_000;
+const PARTITIONS_MAX: u32 = 256;
 /// Bytes of a name of a member or a partition.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -35,9 +35,9 @@ const NAME_BYTES_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Members of one object, at most 200.
+    /// Members of one object, at most 100.
     pub members_max: u32,
-    /// Partitions of one object, at most 1000.
+    /// Partitions of one object, at most 256.
     pub partitions_max: u32,
 }
 
@@ -312,7 +312,20 @@ impl Assigner {
     }
 }
 
+/// An [`Assignment`] that is only to be sent.
+#[derive(Serialize)]
+struct Shown<'a> {
+    generation: u64,
+    granted: &'a BTreeMap<String, u64>,
+    revoking: Vec<&'a String>,
+}
+
 impl Member {
+    fn shown(&self) -> Shown<'_> {
+        let revoking = self.revoking.keys().collect();
+        Shown { generation: self.generation, granted: &self.granted, revoking }
+    }
+
     fn told(&self) -> Assignment {
         Assignment {
             generation: self.generation,
@@ -329,7 +342,7 @@ fn member_name(name: &str) -> String {
 fn check_config(run: &Run) -> Result<()> {
     let config = run.config::<Config>()?;
     if config.members_max > MEMBERS_MAX || config.partitions_max > PARTITIONS_MAX {
-        let words = "members_max is at most 200, partitions_max at most 1000";
+        let words = "members_max is at most 100, partitions_max at most 256";
         return Err(Failure::new("bad-config", words));
     }
     Ok(())
@@ -431,7 +444,7 @@ impl<'a> Table<'a> {
                 None => self.run.create_owned(&member_name(&name), &member, member.session)?,
             }
             if let Some(waiting) = waiting {
-                self.run.complete(waiting, &member.told())?;
+                self.run.complete(Ticket::from_id(waiting.id()), &member.shown())?;
             }
         }
         match is_empty {

@@ -100,7 +100,11 @@ fn name_of(value: &Json) -> &'static str {
 /// The value at a path, through objects.
 fn find<'a>(document: &'a Json, path: &str) -> Option<&'a Json> {
     path.split('/').skip(1).try_fold(document, |value, segment| match value {
-        Json::Object(members) => members.get(&segment.replace("~1", "/").replace("~0", "~")),
+        Json::Object(members) => {
+            let name = segment.replace("~1", "/").replace("~0", "~");
+            let place = members.binary_search_by(|(other, _)| other.cmp(&name)).ok()?;
+            Some(&members[place].1)
+        }
         _ => None,
     })
 }

@@ -22,12 +22,13 @@ const DEAD: &str = "undeliverable-";
 const TAKERS: &str = "taker-";
 const PUTTERS: &str = "putter-";
 
-/// Changes that one run makes before it stops short. A run may make 1000.
-const CHANGES_MAX: u32 = 900;
+/// Changes that one run makes before it stops short: within half of a run's fuel, and enough to serve
+/// a taker of a whole batch.
+const CHANGES_MAX: u32 = 310;
 /// Payload that one run moves before it stops short: at most one call's more is written after it.
 const RUN_BYTES_MAX: usize = 512 << 10;
 /// Items that become due in one run.
-const DUE_MAX: u32 = 100;
+const DUE_MAX: u32 = 40;
 
 /// What goes with an item from shelf to shelf. Its payload stays where it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]

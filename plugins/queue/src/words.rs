@@ -8,7 +8,7 @@ use quorate_recipe::prelude::*;
 /// Items that one call may touch: a call of this many stays within the changes that a run may make.
 const BATCH_MAX: u32 = 100;
 /// Items that one session may hold: its end gives them all back in one run.
-const TAKEN_MAX: u32 = 200;
+const TAKEN_MAX: u32 = 100;
 /// Bytes of payload in one call or reply.
 pub(crate) const CALL_BYTES_MAX: usize = 192 << 10;
 /// Bytes of the reason for which an item came back.
@@ -30,7 +30,7 @@ pub struct Config {
     pub visibility_ms_max: u64,
     /// Deliveries after which an item that comes back is dead; 0: never.
     pub deliveries_max: u32,
-    /// Items that one session may have taken from one queue, at most 200.
+    /// Items that one session may have taken from one queue, at most 100.
     pub taken_max: u32,
     /// Takers that may wait at one queue.
     pub takers_max: u32,
@@ -64,7 +64,7 @@ impl Config {
                 (1..=CALL_BYTES_MAX).contains(&(self.payload_bytes_max as usize)),
                 "payload_bytes_max is from 1 to 196608",
             ),
-            ((1..=TAKEN_MAX).contains(&self.taken_max), "taken_max is from 1 to 200"),
+            ((1..=TAKEN_MAX).contains(&self.taken_max), "taken_max is from 1 to 100"),
             (
                 (1..=self.visibility_ms_max).contains(&self.visibility_ms),
                 "visibility_ms is from 1 to visibility_ms_max",

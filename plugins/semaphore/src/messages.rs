@@ -13,9 +13,10 @@ pub struct Config {
     pub capacity: Option<u64>,
     /// Most sessions with leases and waiters of one semaphore, together.
     pub claims_max: u32,
-    /// Most leases of one session in one semaphore.
+    /// Most leases of one session in one semaphore, at most 100.
     pub leases_max: u32,
-    /// Most waiters that one run answers; the next ones follow a millisecond later.
+    /// Most waiters that one run answers, at most 100 and fewer if they have many leases; the next
+    /// ones follow a millisecond later.
     pub grants_max: u32,
     /// Longest note.
     pub note_bytes_max: u32,

@@ -28,7 +28,9 @@ pub struct Driven {
 impl Driven {
     /// The recipe mounted at `/r` with this configuration.
     pub fn new(name: &'static str, config: &Value) -> Driven {
-        let mut stage = Stage::new();
+        // More fuel than servers give, so that a run that is too dear says how dear it is.
+        let recipe_fuel_max = 20 * Limits::PRODUCTION.recipe_fuel_max;
+        let mut stage = Stage::with_limits(Limits { recipe_fuel_max, ..Limits::PRODUCTION });
         stage.verifying = false;
         let first = stage.open();
         stage.install_with(first, &component(name), ("/r", &values::cbor(config)));

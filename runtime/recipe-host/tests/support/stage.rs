@@ -110,9 +110,13 @@ pub fn path(text: &str) -> ZnodePath {
 
 impl Stage {
     pub fn new() -> Stage {
+        Stage::with_limits(Limits::PRODUCTION)
+    }
+
+    pub fn with_limits(limits: Limits) -> Stage {
         let catalogue = Arc::new(Catalogue::new());
         Stage {
-            machine: Machine::with_limits(Limits::PRODUCTION),
+            machine: Machine::with_limits(limits),
             outstanding: Outstanding::new(),
             executor: WasmExecutor::new(Arc::clone(&catalogue)),
             catalogue,
