@@ -6,7 +6,7 @@
 
 const DEPTH_MAX: u32 = 32;
 /// Values in one text, those within others included: reading so many is within half of a run's fuel.
-const VALUES_MAX: u32 = 2_000;
+const VALUES_MAX: u32 = 500;
 
 /// A JSON value, its scalars without their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Reader<'_> {
         }
         self.values += 1;
         if self.values > VALUES_MAX {
-            return self.wrong("more than 2000 values");
+            return self.wrong("more than 500 values");
         }
         self.skip_space();
         match self.peek() {
@@ -178,14 +178,16 @@ impl Reader<'_> {
         self.at += 1;
         let mut text = Vec::new();
         loop {
-            let rest = &self.bytes[self.at..];
-            let is_plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
-            let plain = rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
-            text.extend_from_slice(&rest[..plain]);
-            self.at += plain;
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => self.escaped(&mut text)?,
+                Some(byte) if byte >= 0x20 => {
+                    let rest = &self.bytes[self.at..];
+                    let is_end = |byte: &u8| *byte < 0x20 || matches!(*byte, b'"' | b'\\');
+                    let plain = rest.iter().position(is_end).unwrap_or(rest.len());
+                    text.extend_from_slice(&rest[..plain]);
+                    self.at += plain;
+                }
                 Some(_) => return self.wrong("a control character within a text"),
                 None => return self.wrong("the end of a text is missing"),
             }

@@ -168,7 +168,7 @@ pub struct Stage {
     /// Only if this is the current version; none: in any case.
     #[serde(default)]
     pub if_version: Option<u64>,
-    /// How many of a hundred members run it.
+    /// How many of a hundred members run it; not given: 0.
     #[serde(default)]
     pub percentage: u8,
     /// These members run it, whatever the percentage.

@@ -40,7 +40,8 @@ pub struct Lock;
 #[recipe(name = "lock", version = "1.0.0", state = 1, config = Config)]
 impl Lock {
     /// Takes the lock, or waits in line for it. Every acquire is a claim of its own, also within
-    /// one session, unless it is reentrant. Refused `held` if it may not wait.
+    /// one session, unless it is reentrant. Refused `held` if it may not wait, `line-full`,
+    /// `note-too-long`.
     #[command]
     pub fn acquire(call: &Call, wanted: Acquire) -> Result<Reply<Grant>> {
         check(wanted.hold_ms, &wanted.note)?;

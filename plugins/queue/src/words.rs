@@ -83,10 +83,10 @@ impl Config {
 pub struct NewItem {
     /// What it carries.
     pub payload: Blob,
-    /// The smaller, the sooner it is taken.
+    /// The smaller, the sooner it is taken; not given: 100.
     #[serde(default = "usual_priority")]
     pub priority: u16,
-    /// Milliseconds before it can be taken.
+    /// Milliseconds before it can be taken; not given: 0.
     #[serde(default)]
     pub delay_ms: u64,
 }
@@ -110,7 +110,7 @@ pub struct Put {
 #[derive(Clone, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Take {
-    /// Items at most.
+    /// Items at most; not given: 1.
     #[serde(default = "one")]
     pub count: u32,
     /// Milliseconds to wait for the first item; none: for ever; 0: not at all.
@@ -172,7 +172,7 @@ pub struct Acknowledge {
 pub struct NegativeAcknowledge {
     /// All of their items go back, or none.
     pub receipts: Vec<Receipt>,
-    /// Milliseconds before the items can be taken again.
+    /// Milliseconds before the items can be taken again; not given: 0.
     #[serde(default)]
     pub delay_ms: u64,
     /// Shown with the item among the dead letters; cut at 256 bytes.
@@ -195,7 +195,7 @@ pub struct Extend {
 #[derive(Clone, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Peek {
-    /// Items at most; fewer are given when their payloads are large.
+    /// Items at most; fewer are given when their payloads are large. Not given: 1.
     #[serde(default = "one")]
     pub count: u32,
 }
@@ -222,7 +222,7 @@ pub struct DeadLetters {
     /// Only those after this item; none: from the first one on.
     #[serde(default)]
     pub after: Option<u64>,
-    /// Items at most; fewer are given when their payloads are large.
+    /// Items at most; fewer are given when their payloads are large. Not given: 1.
     #[serde(default = "one")]
     pub count: u32,
 }

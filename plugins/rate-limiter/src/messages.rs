@@ -55,7 +55,7 @@ fn second() -> u64 {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Take {
-    /// At least 1, at most the burst.
+    /// At least 1, at most the burst; not given: 1.
     #[serde(default = "one")]
     pub tokens: u64,
     /// Milliseconds to wait in line; none: for ever; 0: not at all.

@@ -121,7 +121,7 @@ pub struct Renew {
     pub id: String,
     /// What `register` gave.
     pub registration: u64,
-    /// False: it lives and is unwell.
+    /// False: it lives and is unwell; not given: true.
     #[serde(default = "yes")]
     pub healthy: bool,
 }

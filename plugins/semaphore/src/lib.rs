@@ -41,7 +41,7 @@ const HOLDER: &str = "session-";
 /// Sorts after every session, before every waiter.
 const LINE: &str = "waiter";
 const ADMIT_TIMER: &str = "admit";
-const PAGE_MAX: u32 = 500;
+const PAGE_MAX: u32 = 200;
 /// Leases of one session, and waiters that one run answers, at most, whatever the mount says.
 const LEASES_MAX: u32 = 100;
 const GRANTS_MAX: u32 = 100;

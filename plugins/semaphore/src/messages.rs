@@ -38,7 +38,7 @@ impl Default for Config {
 #[derive(Clone, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Acquire {
-    /// How much: all of it or nothing is granted. At least 1.
+    /// How much: all of it or nothing is granted. At least 1; not given: 1.
     #[serde(default = "one")]
     pub quantity: u64,
     /// Milliseconds to wait in line; none: for ever; 0: not at all.
@@ -153,7 +153,7 @@ pub struct Holder {
 pub struct Page {
     /// The `next` of the page before; none: from the beginning.
     pub after: Option<SessionId>,
-    /// No more sessions once there are so many leases, at most 500; none: 500.
+    /// No more sessions once there are so many leases, at most 200; none: 200.
     pub limit: Option<u32>,
 }
 

@@ -295,6 +295,15 @@ pub(crate) enum RecipeCommand {
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
+    /// Write what a component says of its operations and its configuration into a README, between the
+    /// marks there. Example: quorate recipe readme target/tally.wasm README.md
+    Readme {
+        component: PathBuf,
+        readme: PathBuf,
+        /// Write nothing; fail if the README is out of date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Bring a component to the cluster. Example: quorate recipe install target/counter.wasm
     Install { component: PathBuf },
     /// List installed recipes and mounts. Example: quorate recipe list

@@ -17,6 +17,7 @@ mod member;
 mod next_step;
 mod output;
 mod profile;
+mod readme;
 mod recipe;
 mod serve;
 mod standard_recipes;

@@ -7,7 +7,7 @@
 use crate::arguments::{Reach, RecipeCommand};
 use crate::exit::Mistake;
 use crate::output::{Output, listed, table};
-use crate::{connect, json_cbor};
+use crate::{connect, json_cbor, readme};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,6 +25,9 @@ pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -
         RecipeCommand::Inspect { recipe } if Path::new(&recipe).is_file() => {
             inspect_file(Path::new(&recipe), output)
         }
+        RecipeCommand::Readme { component, readme, check } => {
+            readme::run(&component, &readme, check, output)
+        }
         command => {
             let client = connect(reach).await?;
             let done = perform(&client, command, output).await;
@@ -38,7 +41,9 @@ pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -
 
 async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Result<()> {
     match command {
-        RecipeCommand::Build { .. } | RecipeCommand::Test { .. } => Ok(()),
+        RecipeCommand::Build { .. } | RecipeCommand::Test { .. } | RecipeCommand::Readme { .. } => {
+            Ok(())
+        }
         RecipeCommand::Install { component } => install_file(client, &component, output).await,
         RecipeCommand::List => list(client, output).await,
         RecipeCommand::Inspect { recipe } => inspect_installed(client, &recipe, output).await,

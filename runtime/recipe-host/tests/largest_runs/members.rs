@@ -113,13 +113,13 @@ fn partitions(count: usize, from: usize) -> Value {
 
 #[test]
 fn an_assignment_of_the_most_partitions_among_the_most_members_changes_hands() {
-    let config = json!({ "members_max": 100, "partitions_max": 256 });
+    let config = json!({ "members_max": 64, "partitions_max": 160 });
     let mut driven = Driven::new("assignment", &config);
     let first = driven.first;
-    driven.done(first, "define", &partitions(256, 0));
-    // Fifty members of one session, fifty of their own each.
-    let mut sessions = vec![driven.stage.open(); 50];
-    sessions.extend(driven.sessions(50));
+    driven.done(first, "define", &partitions(160, 0));
+    // Half of the members of one session, half of their own each.
+    let mut sessions = vec![driven.stage.open(); 32];
+    sessions.extend(driven.sessions(32));
     let join = |number: usize| json!({ "name": name(number, 64) });
     for (number, session) in sessions.iter().enumerate() {
         driven.done(*session, "join", &join(number));
@@ -128,7 +128,7 @@ fn an_assignment_of_the_most_partitions_among_the_most_members_changes_hands() {
     wait_all(&mut driven, &sessions);
     driven.done(first, "assignments", &json!({}));
     // Everything is another partition now, for all who wait.
-    driven.done(first, "define", &partitions(256, 1_000));
+    driven.done(first, "define", &partitions(160, 1_000));
     settle_shares(&mut driven, &sessions);
     wait_all(&mut driven, &sessions);
     driven.expire(sessions[0]);
