@@ -1,7 +1,7 @@
 //! `cargo xtask recipes`: the standard recipes as components.
 //!
 //! Comes in: the crates under `plugins/`, or the folders named. Goes out: `target/recipes/<folder>.wasm`, and a line for
-//! each with its size and digest.
+//! each with its size and digest; `cargo xtask recipe-tables`: their READMEs.
 //! Invariant: a file is replaced only when its bytes differ, so that what depends on it is not built
 //! again for nothing.
 
