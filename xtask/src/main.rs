@@ -34,6 +34,12 @@ enum XtaskCommand {
         /// Only these: folder names under plugins/, or paths of other crates; all of plugins/ if none.
         names: Vec<String>,
     },
+    /// Renew the tables in the READMEs of the standard recipes. Example: cargo xtask recipe-tables
+    RecipeTables {
+        /// Write nothing; fail if a README is out of date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Build the standard recipes and the binary that carries them. Example: cargo xtask build
     Build,
     /// Build the recipes, then run every test. Example: cargo xtask test -- raft
@@ -77,6 +83,7 @@ fn main() -> ExitCode {
     let done = match command_line.command {
         XtaskCommand::WasmToolchain { action } => wasm_toolchain::run(action),
         XtaskCommand::Recipes { names } => recipes::run(&names),
+        XtaskCommand::RecipeTables { check } => recipes::tables(check),
         XtaskCommand::Build => {
             recipes::run(&[]).and_then(|()| checks::cargo(&["build", "--package", "quorate"], &[]))
         }

@@ -1,14 +1,15 @@
 //! `cargo xtask recipes`: the standard recipes as components.
 //!
 //! Comes in: the crates under `plugins/`, or the folders named. Goes out: `target/recipes/<folder>.wasm`, and a line for
-//! each with its size and digest.
+//! each with its size and digest; `cargo xtask recipe-tables`: their READMEs.
 //! Invariant: a file is replaced only when its bytes differ, so that what depends on it is not built
 //! again for nothing.
 
-use crate::{say, workspace_folder};
+use crate::{checks, say, target_folder, workspace_folder};
 use anyhow::{Context, bail};
 use quorate_recipe_build::{BuildRequest, Toolchain};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     let all = standard_recipes()?;
@@ -24,6 +25,25 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     let toolchain = quorate_recipe_build::install(&mut say)?;
     for folder in folders {
         build(&folder, &toolchain).with_context(|| folder.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Renews the READMEs of the standard recipes from what the components say, or checks them.
+pub(crate) fn tables(check: bool) -> anyhow::Result<()> {
+    run(&[])?;
+    checks::cargo(&["build", "--quiet", "--package", "quorate"], &[])?;
+    for name in standard_recipes()? {
+        let component = workspace_folder().join("target/recipes").join(format!("{name}.wasm"));
+        let mut command = Command::new(target_folder().join("debug/quorate"));
+        command.args(["recipe", "readme"]).arg(component);
+        command.arg(workspace_folder().join("plugins").join(&name).join("README.md"));
+        if check {
+            command.arg("--check");
+        }
+        if !command.status().context("cannot run quorate")?.success() {
+            bail!("plugins/{name}/README.md: run `cargo xtask recipe-tables`");
+        }
     }
     Ok(())
 }

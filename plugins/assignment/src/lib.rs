@@ -19,15 +19,16 @@
 //! take an acknowledgement of another generation than the member's own.
 
 mod balance;
+mod sorted;
 
 use balance::{Hands, balance};
 use quorate_recipe::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Members of one object: each change may concern them all, in one run.
-const MEMBERS_MAX: u32 = 200;
+const MEMBERS_MAX: u32 = 64;
 /// Partitions of one object.
-const PARTITIONS_MAX: u32 = 1_000;
+const PARTITIONS_MAX: u32 = 160;
 /// Bytes of a name of a member or a partition.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -35,15 +36,15 @@ const NAME_BYTES_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Members of one object, at most 200.
+    /// Members of one object, at most 64.
     pub members_max: u32,
-    /// Partitions of one object, at most 1000.
+    /// Partitions of one object, at most 160.
     pub partitions_max: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { members_max: 100, partitions_max: PARTITIONS_MAX }
+        Config { members_max: MEMBERS_MAX, partitions_max: PARTITIONS_MAX }
     }
 }
 
@@ -54,7 +55,7 @@ pub enum Partitions {
     /// So many: they are called `0`, `1`, and so on. 0: none any more.
     Count(u32),
     /// These.
-    Names(BTreeSet<String>),
+    Names(#[serde(deserialize_with = "sorted::set")] BTreeSet<String>),
 }
 
 /// What to deal out from now on.
@@ -140,7 +141,9 @@ struct Member {
     identity: String,
     joined: u64,
     generation: u64,
+    #[serde(deserialize_with = "sorted::map")]
     granted: BTreeMap<String, u64>,
+    #[serde(deserialize_with = "sorted::map")]
     revoking: BTreeMap<String, u64>,
     /// The call that waits for a change. It may have ended.
     waiting: Option<Ticket<Assignment>>,
@@ -312,7 +315,20 @@ impl Assigner {
     }
 }
 
+/// An [`Assignment`] that is only to be sent.
+#[derive(Serialize)]
+struct Shown<'a> {
+    generation: u64,
+    granted: &'a BTreeMap<String, u64>,
+    revoking: Vec<&'a String>,
+}
+
 impl Member {
+    fn shown(&self) -> Shown<'_> {
+        let revoking = self.revoking.keys().collect();
+        Shown { generation: self.generation, granted: &self.granted, revoking }
+    }
+
     fn told(&self) -> Assignment {
         Assignment {
             generation: self.generation,
@@ -329,7 +345,7 @@ fn member_name(name: &str) -> String {
 fn check_config(run: &Run) -> Result<()> {
     let config = run.config::<Config>()?;
     if config.members_max > MEMBERS_MAX || config.partitions_max > PARTITIONS_MAX {
-        let words = "members_max is at most 200, partitions_max at most 1000";
+        let words = "members_max is at most 64, partitions_max at most 160";
         return Err(Failure::new("bad-config", words));
     }
     Ok(())
@@ -431,7 +447,7 @@ impl<'a> Table<'a> {
                 None => self.run.create_owned(&member_name(&name), &member, member.session)?,
             }
             if let Some(waiting) = waiting {
-                self.run.complete(waiting, &member.told())?;
+                self.run.complete(Ticket::from_id(waiting.id()), &member.shown())?;
             }
         }
         match is_empty {

@@ -6,6 +6,7 @@
 
 use crate::json::{self, Json};
 use quorate_recipe::prelude::*;
+use std::borrow::Cow;
 
 /// Fields that a definition may have.
 const FIELDS_MAX: usize = 100;
@@ -100,7 +101,14 @@ fn name_of(value: &Json) -> &'static str {
 /// The value at a path, through objects.
 fn find<'a>(document: &'a Json, path: &str) -> Option<&'a Json> {
     path.split('/').skip(1).try_fold(document, |value, segment| match value {
-        Json::Object(members) => members.get(&segment.replace("~1", "/").replace("~0", "~")),
+        Json::Object(members) => {
+            let name = match segment.contains('~') {
+                true => Cow::Owned(segment.replace("~1", "/").replace("~0", "~")),
+                false => Cow::Borrowed(segment),
+            };
+            let place = members.binary_search_by(|(other, _)| other.as_str().cmp(&name)).ok()?;
+            Some(&members[place].1)
+        }
         _ => None,
     })
 }

@@ -4,9 +4,9 @@
 //! has no member twice. Must never: recurse deeper than [`DEPTH_MAX`] (a recipe's stack is small), or
 //! read a text twice.
 
-use std::collections::BTreeMap;
-
 const DEPTH_MAX: u32 = 32;
+/// Values in one text, those within others included: reading so many is within half of a run's fuel.
+const VALUES_MAX: u32 = 500;
 
 /// A JSON value, its scalars without their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,8 @@ pub(crate) enum Json {
     Fraction,
     Text,
     Array,
-    Object(BTreeMap<String, Json>),
+    /// In order of name.
+    Object(Vec<(String, Json)>),
 }
 
 /// Where and why a text is not JSON.
@@ -30,7 +31,7 @@ pub(crate) struct JsonError {
 
 /// Reads one value and nothing after it.
 pub(crate) fn read(text: &str) -> Result<Json, JsonError> {
-    let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
+    let mut reader = Reader { bytes: text.as_bytes(), at: 0, values: 0 };
     let value = reader.value(0)?;
     reader.skip_space();
     if reader.at < text.len() { reader.wrong("something follows the value") } else { Ok(value) }
@@ -39,6 +40,8 @@ pub(crate) fn read(text: &str) -> Result<Json, JsonError> {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// How many were begun.
+    values: u32,
 }
 
 impl Reader<'_> {
@@ -68,6 +71,10 @@ impl Reader<'_> {
         if depth > DEPTH_MAX {
             return self.wrong("nested too deep");
         }
+        self.values += 1;
+        if self.values > VALUES_MAX {
+            return self.wrong("more than 500 values");
+        }
         self.skip_space();
         match self.peek() {
             Some(b'{') => self.object(depth),
@@ -91,7 +98,7 @@ impl Reader<'_> {
 
     fn object(&mut self, depth: u32) -> Result<Json, JsonError> {
         self.at += 1;
-        let mut members = BTreeMap::new();
+        let mut members = Vec::new();
         if self.found(b'}') {
             return Ok(Json::Object(members));
         }
@@ -104,17 +111,22 @@ impl Reader<'_> {
             if !self.found(b':') {
                 return self.wrong("a colon is missing");
             }
-            let value = self.value(depth + 1)?;
-            if members.insert(name, value).is_some() {
-                return self.wrong("a member is there twice");
-            }
+            members.push((name, self.value(depth + 1)?));
             if self.found(b'}') {
-                return Ok(Json::Object(members));
+                return self.sorted(members);
             }
             if !self.found(b',') {
                 return self.wrong("a comma or the end of the object is missing");
             }
         }
+    }
+
+    fn sorted(&self, mut members: Vec<(String, Json)>) -> Result<Json, JsonError> {
+        members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return self.wrong("a member is there twice");
+        }
+        Ok(Json::Object(members))
     }
 
     fn array(&mut self, depth: u32) -> Result<Json, JsonError> {
@@ -170,8 +182,11 @@ impl Reader<'_> {
                 Some(b'"') => break,
                 Some(b'\\') => self.escaped(&mut text)?,
                 Some(byte) if byte >= 0x20 => {
-                    text.push(byte);
-                    self.at += 1;
+                    let rest = &self.bytes[self.at..];
+                    let is_end = |byte: &u8| *byte < 0x20 || matches!(*byte, b'"' | b'\\');
+                    let plain = rest.iter().position(is_end).unwrap_or(rest.len());
+                    text.extend_from_slice(&rest[..plain]);
+                    self.at += plain;
                 }
                 Some(_) => return self.wrong("a control character within a text"),
                 None => return self.wrong("the end of a text is missing"),

@@ -27,6 +27,7 @@ mod words;
 
 pub use definition::{Definition, Field, FieldType, Problem};
 use quorate_recipe::prelude::*;
+use serde::de::IgnoredAny;
 pub use words::{
     AwaitChange, Candidate, Change, Config, Define, Document, Fate, Get, History, Remove, RollOut,
     Rollback, Set, Stage, Status, Version, Widen,
@@ -197,20 +198,18 @@ impl Configuration {
         Ok(Reply::Parked(ticket))
     }
 
-    /// Says what documents must look like from now on. Refused `bad-definition`, and `bad-document` if
-    /// the current one, or the one being rolled out, differs.
+    /// Says what documents must look like from now on. Refused `bad-definition`; `bad-document` if the
+    /// current one differs; `rolling-out`.
     #[command]
     pub fn define(call: &Call, wanted: Define) -> Result<()> {
         let Some(definition) = wanted.definition else {
             return call.delete(DEFINITION).map(drop);
         };
         definition.check()?;
-        let status = load(call)?;
-        let staged = status.roll_out.map(|roll_out| roll_out.version);
-        for version in std::iter::once(status.current).chain(staged) {
-            if let Some(text) = call.get::<String>(&text_name(version))? {
-                definition.judge(&text)?;
-            }
+        // One document is as much as a run has fuel to read.
+        let status = free_for(call, None)?;
+        if let Some(text) = call.get::<String>(&text_name(status.current))? {
+            definition.judge(&text)?;
         }
         call.put(DEFINITION, &definition)
     }
@@ -227,7 +226,7 @@ impl Configuration {
     pub fn remove(call: &Call, wanted: Remove) -> Result<()> {
         there(call)?;
         free_for(call, wanted.if_version)?;
-        for (name, _) in call.scan::<Version>(HISTORY, None, u32::MAX)? {
+        for (name, _) in call.scan::<IgnoredAny>(HISTORY, None, u32::MAX)? {
             call.delete(&format!("{HISTORY}/{name}"))?;
             call.delete(&format!("{TEXTS}/{name}"))?;
         }

@@ -573,8 +573,11 @@ fn a_definition_must_fit_what_is_there() {
     };
     let object = Definition { fields: vec![field("", FieldType::Object, true)] };
     let define = Define { definition: Some(object.clone()) };
-    assert_eq!(mount.call::<()>(a, OBJECT, "define", &define).refused().code, "bad-document");
+    assert_eq!(mount.call::<()>(a, OBJECT, "define", &define).refused().code, "rolling-out");
     end(&mut mount, a, "abort", new).done();
+    let list = Definition { fields: vec![field("", FieldType::Array, true)] };
+    let other = Define { definition: Some(list) };
+    assert_eq!(mount.call::<()>(a, OBJECT, "define", &other).refused().code, "bad-document");
     mount.call::<()>(a, OBJECT, "define", &define).done();
     let told: Option<Definition> = mount.call(a, OBJECT, "definition", &()).done();
     assert_eq!(told, Some(object));

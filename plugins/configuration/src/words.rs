@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 /// Versions that one document may keep: removing them all is one run.
 const HISTORY_MAX: u32 = 200;
 /// Bytes of a document: reading it as JSON is within one run's fuel.
-const DOCUMENT_BYTES_MAX: u32 = 128 << 10;
+const DOCUMENT_BYTES_MAX: u32 = 64 << 10;
 /// Bytes of a note or a member's name.
 pub(crate) const NAME_BYTES_MAX: usize = 256;
 /// Members that a roll-out may name.
@@ -22,7 +22,7 @@ pub(crate) const MEMBERS_MAX: usize = 100;
 pub struct Config {
     /// Versions of a document that are kept, the present one included: 1 to 200.
     pub history_max: u32,
-    /// Bytes of a document, at most 131072.
+    /// Bytes of a document, at most 65536.
     pub document_bytes_max: u32,
     /// Callers that may wait for one document to change.
     pub watchers_max: u32,
@@ -41,7 +41,7 @@ impl Config {
             return Err(Failure::new("bad-config", "history_max is from 1 to 200"));
         }
         if !(1..=DOCUMENT_BYTES_MAX).contains(&self.document_bytes_max) {
-            return Err(Failure::new("bad-config", "document_bytes_max is from 1 to 131072"));
+            return Err(Failure::new("bad-config", "document_bytes_max is from 1 to 65536"));
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ pub struct Stage {
     /// Only if this is the current version; none: in any case.
     #[serde(default)]
     pub if_version: Option<u64>,
-    /// How many of a hundred members run it.
+    /// How many of a hundred members run it; not given: 0.
     #[serde(default)]
     pub percentage: u8,
     /// These members run it, whatever the percentage.

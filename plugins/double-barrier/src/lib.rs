@@ -223,7 +223,7 @@ impl DoubleBarrier {
             let message = format!("the round is {}, not the one given", round.generation);
             return Err(Failure::new("other-generation", message).with_detail(&round));
         }
-        dismiss_members(call, &round, "it was reset")?;
+        dismiss(call, places(call)?, &broken(&round, "it was reset"))?;
         call.delete(ROUND).map(drop)
     }
 
@@ -249,8 +249,9 @@ impl DoubleBarrier {
     #[on(session_closed)]
     fn session_closed(run: &Run, session: SessionId) -> Result<()> {
         let is_missed = |member: &Member| member.session == session && !member.has_left;
-        if places(run)?.iter().any(|(_, place)| is_missed(&place.member)) {
-            return break_round(run, "the session of a member has ended");
+        let places = places(run)?;
+        if places.iter().any(|(_, place)| is_missed(&place.member)) {
+            return break_round(run, places, "the session of a member has ended");
         }
         // It had left: the others need nothing more of it.
         Ok(())
@@ -258,12 +259,12 @@ impl DoubleBarrier {
 
     #[on(ticket_expired)]
     fn ticket_expired(run: &Run, _ended: EndedTicket) -> Result<()> {
-        break_round(run, "the wait of a member was over")
+        break_round(run, places(run)?, "the wait of a member was over")
     }
 
     #[on(ticket_cancelled)]
     fn ticket_cancelled(run: &Run, _ended: EndedTicket) -> Result<()> {
-        break_round(run, "a member gave up waiting")
+        break_round(run, places(run)?, "a member gave up waiting")
     }
 }
 
@@ -346,20 +347,20 @@ fn own_member(call: &Call, number: u64) -> Result<(Round, Member)> {
 }
 
 /// Refuses whoever waits, and forgets who was in the round.
-fn dismiss_members(run: &Run, round: &Round, why: &str) -> Result<()> {
-    for (name, place) in places(run)? {
+fn dismiss(run: &Run, places: Vec<(String, Place)>, broken: &Failure) -> Result<()> {
+    for (name, place) in places {
         run.delete(&name)?;
         if let Some(ticket) = place.ticket {
-            run.refuse(ticket, broken(round, why));
+            run.refuse(ticket, broken.clone());
         }
     }
     Ok(())
 }
 
-fn break_round(run: &Run, why: &str) -> Result<()> {
+fn break_round(run: &Run, places: Vec<(String, Place)>, why: &str) -> Result<()> {
     let Some(round) = run.get::<Round>(ROUND)? else { return Ok(()) };
     let round = Round { phase: Phase::Broken, broken: Some(why.into()), ..round };
-    dismiss_members(run, &round, why)?;
+    dismiss(run, places, &broken(&round, why))?;
     if run.config::<Config>()?.resets_itself {
         return run.delete(ROUND).map(drop);
     }

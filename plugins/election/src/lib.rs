@@ -91,6 +91,8 @@ const PASS_ON: &str = "pass-on";
 /// Candidates of one ending session that one run passes over.
 const PASSED_OVER_MAX: u32 = 8;
 const PAGE_MAX: u32 = 100;
+/// Bytes of candidates, their values among them, that one page reads: half of what a run may.
+const PAGE_READ_BYTES_MAX: u32 = 2 << 20;
 const NAME_BYTES_MAX: usize = 200;
 const VALUE_BYTES_MAX: u32 = 128 << 10;
 /// Answering is two changes each, and one run makes at most a thousand.
@@ -207,7 +209,9 @@ impl Election {
     #[query]
     pub fn candidates(call: &Call, page: Page) -> Result<Vec<Place>> {
         let after = page.after.map(|place| line_name(&TicketId(place).key()));
-        let limit = page.limit.unwrap_or(PAGE_MAX).min(PAGE_MAX);
+        let value_bytes_max = call.config::<Config>()?.value_bytes_max;
+        let fitting = (PAGE_READ_BYTES_MAX / value_bytes_max.saturating_add(1_024)).max(1);
+        let limit = page.limit.unwrap_or(PAGE_MAX).min(PAGE_MAX).min(fitting);
         if !call.exists("") {
             return Ok(Vec::new());
         }

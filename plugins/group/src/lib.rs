@@ -26,13 +26,14 @@ use std::collections::BTreeMap;
 /// Steps that the history may keep: a difference is made of no more.
 const HISTORY_MAX: u32 = 200;
 /// Members that one session may have in a group: its end takes them all out in one run.
-const SESSION_MEMBERS_MAX: u32 = 100;
+const SESSION_MEMBERS_MAX: u32 = 60;
 /// Bytes of a name.
 const NAME_BYTES_MAX: usize = 128;
-/// Bytes of all members together, so that the list fits one reply.
+/// Bytes of all members together, so that the list fits one reply and half of a run's fuel.
 const GROUP_BYTES_MAX: u64 = 192 << 10;
-/// What a member counts besides its name, identity and metadata.
-const MEMBER_FIXED_BYTES: usize = 128;
+/// What a member counts besides its name, identity and metadata: to read and write one costs as much as
+/// so many bytes.
+const MEMBER_FIXED_BYTES: usize = 512;
 /// Waiting callers that one run tells.
 const SWEEP_MAX: u32 = 150;
 /// Bytes that one run tells waiting callers, one reply more or less.
@@ -44,7 +45,7 @@ const SWEEP_GENERATIONS_MAX: u32 = 4;
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Members in one group. Their bytes are bounded besides: 196608, 128 for each member included.
+    /// Members in one group. Their bytes are bounded besides: 196608, 512 for each member included.
     pub members_max: u32,
     /// Bytes of one member's metadata.
     pub metadata_bytes_max: u32,
@@ -57,7 +58,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            members_max: 1_000,
+            members_max: 300,
             metadata_bytes_max: 1_024,
             history_max: HISTORY_MAX,
             watchers_max: 10_000,

@@ -16,8 +16,8 @@
 //! passes on, and its places in line go, in the transaction that ends it; a wait ends at its limit;
 //! several locks are had all at once or not at all, and nobody waits in a circle.
 //!
-//! Invariants: waiters exist only while there is something to wait for, a holder, a delay, or another
-//! lock that the first in line wants too; a free lock has no znodes: its object is reaped. A fence is
+//! Invariants: waiters exist only while there is something to wait for, a holder, a delay, another lock
+//! that the first in line wants too, or a timer that goes on passing the lock on; a free lock has no znodes: its object is reaped. A fence is
 //! the zxid of its grant, and no transaction grants one lock twice.
 //! Must never: grant to a session that has ended or is ending.
 
@@ -25,10 +25,10 @@ mod line;
 mod messages;
 
 use line::{Claim, DELAY, Delay, HOLDER};
-use messages::OBJECTS_MAX;
 pub use messages::{
     Acquire, AcquireAll, Break, Config, Grant, Holder, Release, ReleaseAll, Released, Revoke,
 };
+use messages::{NOTE_BYTES_MAX, OBJECTS_MAX};
 use quorate_recipe::prelude::*;
 use std::collections::BTreeSet;
 
@@ -40,10 +40,11 @@ pub struct Lock;
 #[recipe(name = "lock", version = "1.0.0", state = 1, config = Config)]
 impl Lock {
     /// Takes the lock, or waits in line for it. Every acquire is a claim of its own, also within
-    /// one session, unless it is reentrant. Refused `held` if it may not wait.
+    /// one session, unless it is reentrant. Refused `held` if it may not wait, `line-full`,
+    /// `note-too-long`.
     #[command]
     pub fn acquire(call: &Call, wanted: Acquire) -> Result<Reply<Grant>> {
-        check_hold(wanted.hold_ms)?;
+        check(wanted.hold_ms, &wanted.note)?;
         let claim = Claim {
             ticket: None,
             session: call.session(),
@@ -70,7 +71,7 @@ impl Lock {
     /// `held` if it may not wait.
     #[command]
     pub fn acquire_all(call: &Call, wanted: AcquireAll) -> Result<Reply<Grant>> {
-        check_hold(wanted.hold_ms)?;
+        check(wanted.hold_ms, &wanted.note)?;
         let objects_max = call.config::<Config>()?.objects_max;
         let locks = locks(call, wanted.with, objects_max)?;
         let claim = Claim {
@@ -212,6 +213,9 @@ impl Lock {
 
     #[on(timer)]
     fn timer(run: &Run, name: &str) -> Result<()> {
+        if let Some(name) = name.strip_prefix(line::GO_ON) {
+            return line::settle(run, [name.to_owned()]);
+        }
         let lock = line::lock_of(run, name.strip_prefix("deadline-").unwrap_or(name))?;
         let is_over = |at_ms: u64| at_ms <= run.now_ms();
         if let Some(holder) = lock.get::<Holder>(HOLDER)?
@@ -227,11 +231,15 @@ impl Lock {
     }
 }
 
-fn check_hold(hold_ms: Option<u64>) -> Result<()> {
-    match hold_ms {
-        Some(0) => Err(Failure::new("out-of-range", "a hold lasts a millisecond at least")),
-        _ => Ok(()),
+fn check(hold_ms: Option<u64>, note: &str) -> Result<()> {
+    if hold_ms == Some(0) {
+        return Err(Failure::new("out-of-range", "a hold lasts a millisecond at least"));
     }
+    if note.len() > NOTE_BYTES_MAX {
+        let message = format!("a note has at most {NOTE_BYTES_MAX} bytes");
+        return Err(Failure::new("note-too-long", message));
+    }
+    Ok(())
 }
 
 /// The lock that is called and these others, in order of name.

@@ -6,7 +6,8 @@
 //! them or in none. It is served in one transaction, when each of its locks is free and it is first in
 //! each line. Tickets grow, so of two claims the older one is before the other wherever they meet:
 //! the oldest claim of all waits for holders only, and nobody waits in a circle. Whatever makes a lock
-//! free or changes who is first in its line ends in [`settle`] for that lock: no wake-up is lost.
+//! free or changes who is first in its line ends in [`settle`] for that lock, or in a timer that goes on
+//! with it: no wake-up is lost, and no run is long.
 //! Must never: serve a claim in part, or one whose session has ended or is ending.
 
 use crate::messages::{Grant, Holder};
@@ -15,6 +16,11 @@ use std::collections::BTreeSet;
 
 pub(crate) const HOLDER: &str = "holder";
 pub(crate) const DELAY: &str = "delay";
+/// Before the name of a lock whose line is to be looked at further.
+pub(crate) const GO_ON: &str = "go-on-";
+/// Places that one run looks at. A session may have thousands in one line, and when it ends they are
+/// stepped over: what is left then goes with the session before the next run.
+const LOOKS_MAX: u32 = 150;
 
 /// Whoever wants or gets a lock.
 #[derive(Clone, Debug, Serialize, Deserialize, Schema)]
@@ -133,18 +139,27 @@ pub(crate) fn free(run: &Run, lock: &Object, holder: &Holder) -> Result<()> {
     Ok(())
 }
 
-/// Passes locks on that may be free to those who are first in line.
+/// Passes locks on that may be free to those who are first in line; after many looks a timer goes on.
 pub(crate) fn settle(run: &Run, names: impl IntoIterator<Item = String>) -> Result<()> {
     let mut unsettled: BTreeSet<String> = names.into_iter().collect();
+    let mut looks_left = LOOKS_MAX;
     while let Some(name) = unsettled.pop_first() {
         let lock = lock_of(run, &name)?;
         if !is_free(&lock) {
             continue;
         }
-        let Some((place, claim)) = first_in_line(run, &lock)? else { continue };
+        let Some((place, claim)) = first_in_line(run, &lock, &mut looks_left)? else {
+            if looks_left == 0 {
+                run.set_timer(&format!("{GO_ON}{name}"), run.now_ms().saturating_add(1));
+            }
+            continue;
+        };
         let wanted = claim.wants(&name);
         let locks = wanted.iter().map(|name| lock_of(run, name)).collect::<Result<Vec<_>>>()?;
-        if !claim.with.is_empty() && !is_ready(run, &locks, &place)? {
+        if !claim.with.is_empty() && !is_ready(run, &locks, (&place, &mut looks_left))? {
+            if looks_left == 0 {
+                run.set_timer(&format!("{GO_ON}{name}"), run.now_ms().saturating_add(1));
+            }
             continue;
         }
         for lock in &locks {
@@ -160,10 +175,18 @@ pub(crate) fn settle(run: &Run, names: impl IntoIterator<Item = String>) -> Resu
     Ok(())
 }
 
-/// The first in line who can be served; places of a session that is ending go with it.
-fn first_in_line(run: &Run, lock: &Object) -> Result<Option<(String, Claim)>> {
+/// The first in line who can be served; places of a session that is ending go with it. Nobody, if no
+/// looks are left.
+fn first_in_line(
+    run: &Run,
+    lock: &Object,
+    looks_left: &mut u32,
+) -> Result<Option<(String, Claim)>> {
     let mut after = HOLDER.to_owned();
-    while let Some((name, claim)) = lock.first_after::<Claim>("", &after)? {
+    while *looks_left > 0
+        && let Some((name, claim)) = lock.first_after::<Claim>("", &after)?
+    {
+        *looks_left -= 1;
         if run.is_live(claim.session) {
             return Ok(Some((name, claim)));
         }
@@ -173,10 +196,10 @@ fn first_in_line(run: &Run, lock: &Object) -> Result<Option<(String, Claim)>> {
 }
 
 /// Whether a claim has its turn everywhere.
-fn is_ready(run: &Run, locks: &[Object], place: &str) -> Result<bool> {
+fn is_ready(run: &Run, locks: &[Object], (place, looks): (&str, &mut u32)) -> Result<bool> {
     for lock in locks {
-        let is_first =
-            is_free(lock) && first_in_line(run, lock)?.is_some_and(|(name, _)| name == place);
+        let is_first = is_free(lock)
+            && first_in_line(run, lock, looks)?.is_some_and(|(name, _)| name == place);
         if !is_first {
             return Ok(false);
         }

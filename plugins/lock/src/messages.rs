@@ -23,6 +23,8 @@ pub struct Config {
 
 /// One hand-over may touch this many locks of as many who waited, within the limits of one run.
 pub(crate) const OBJECTS_MAX: u32 = 16;
+/// Bytes of a note: every look at a place in line reads it.
+pub(crate) const NOTE_BYTES_MAX: usize = 1_024;
 
 impl Default for Config {
     fn default() -> Self {
@@ -37,7 +39,7 @@ pub struct Acquire {
     /// Milliseconds to wait in line; none: for ever; 0: not at all.
     #[serde(default)]
     pub wait_ms: Option<u64>,
-    /// Shown to whoever asks for the holder.
+    /// Shown to whoever asks for the holder; at most 1024 bytes.
     #[serde(default)]
     pub note: String,
     /// A session that holds the lock by a reentrant acquire has it at once again, and releases it as
@@ -61,7 +63,7 @@ pub struct AcquireAll {
     /// Milliseconds to wait in all lines; none: for ever; 0: not at all.
     #[serde(default)]
     pub wait_ms: Option<u64>,
-    /// Shown to whoever asks for the holder.
+    /// Shown to whoever asks for the holder; at most 1024 bytes.
     #[serde(default)]
     pub note: String,
     /// Milliseconds after which the locks pass on, released or not; none: they do not.

@@ -22,12 +22,13 @@ const DEAD: &str = "undeliverable-";
 const TAKERS: &str = "taker-";
 const PUTTERS: &str = "putter-";
 
-/// Changes that one run makes before it stops short. A run may make 1000.
-const CHANGES_MAX: u32 = 900;
+/// Changes that one run makes before it stops short: within half of a run's fuel, and enough to serve
+/// a taker of a whole batch.
+const CHANGES_MAX: u32 = 310;
 /// Payload that one run moves before it stops short: at most one call's more is written after it.
-const RUN_BYTES_MAX: usize = 512 << 10;
+const RUN_BYTES_MAX: usize = 64 << 10;
 /// Items that become due in one run.
-const DUE_MAX: u32 = 100;
+const DUE_MAX: u32 = 40;
 
 /// What goes with an item from shelf to shelf. Its payload stays where it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -537,9 +538,10 @@ impl<'a> Shelves<'a> {
     /// Moves on what is due.
     pub(crate) fn time_passed(&mut self) -> Result<()> {
         self.header.timer_ms = None;
-        let there = self.header.lengths.delayed + self.header.lengths.taken;
-        let count = u32::try_from(there).unwrap_or(u32::MAX).min(DUE_MAX);
-        for (name, due) in self.run.scan::<Due>("", Some(DUE), count)? {
+        for _ in 0..DUE_MAX {
+            let there = self.header.lengths.delayed + self.header.lengths.taken;
+            let first = if there > 0 { self.run.first_after::<Due>("", DUE)? } else { None };
+            let Some((name, due)) = first else { break };
             if due_ms_in(&name)? > self.run.now_ms() {
                 break;
             }

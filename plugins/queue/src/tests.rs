@@ -382,14 +382,12 @@ fn a_session_that_ends_is_given_none_of_its_items_again() {
 #[test]
 fn the_end_of_a_session_gives_back_as_many_items_as_it_may_hold() {
     let (mut mount, a, b, _) = mounted();
-    for _ in 0..2 {
-        let _ = put(&mut mount, a, &["x"; 100]);
-        let _ = take_as(&mut mount, b, 100, None).done();
-    }
+    let _ = put(&mut mount, a, &["x"; 100]);
+    let _ = take_as(&mut mount, b, 100, None).done();
     let _ = put(&mut mount, a, &["y"]);
     assert_eq!(take_as(&mut mount, b, 1, None).refused().code, "too-many-taken");
     mount.close(b);
-    assert_eq!(length(&mut mount), Lengths { ready: 201, ..Lengths::default() });
+    assert_eq!(length(&mut mount), Lengths { ready: 101, ..Lengths::default() });
 }
 
 #[test]
@@ -622,7 +620,7 @@ fn what_one_run_cannot_do_the_next_one_does() {
         .collect();
     acknowledge(&mut mount, a, &taken.iter().collect::<Vec<_>>()).done();
     let at_once = length(&mut mount);
-    assert!(at_once.ready > 0 && at_once.putters > 0, "{at_once:?}");
+    assert!(at_once.putters > 0, "{at_once:?}");
     mount.advance(100);
     assert_eq!(length(&mut mount), Lengths { ready: 99, ..Lengths::default() });
     for ticket in puts {
@@ -669,7 +667,7 @@ fn a_configuration_that_no_run_could_keep_is_refused() {
         Config { batch_max: 101, ..good },
         Config { batch_max: 0, ..good },
         Config { payload_bytes_max: 196_609, ..good },
-        Config { taken_max: 201, ..good },
+        Config { taken_max: 101, ..good },
         Config { visibility_ms: 0, ..good },
         Config { visibility_ms_max: 29_999, ..good },
     ];

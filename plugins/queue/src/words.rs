@@ -8,7 +8,7 @@ use quorate_recipe::prelude::*;
 /// Items that one call may touch: a call of this many stays within the changes that a run may make.
 const BATCH_MAX: u32 = 100;
 /// Items that one session may hold: its end gives them all back in one run.
-const TAKEN_MAX: u32 = 200;
+const TAKEN_MAX: u32 = 100;
 /// Bytes of payload in one call or reply.
 pub(crate) const CALL_BYTES_MAX: usize = 192 << 10;
 /// Bytes of the reason for which an item came back.
@@ -30,7 +30,7 @@ pub struct Config {
     pub visibility_ms_max: u64,
     /// Deliveries after which an item that comes back is dead; 0: never.
     pub deliveries_max: u32,
-    /// Items that one session may have taken from one queue, at most 200.
+    /// Items that one session may have taken from one queue, at most 100.
     pub taken_max: u32,
     /// Takers that may wait at one queue.
     pub takers_max: u32,
@@ -64,7 +64,7 @@ impl Config {
                 (1..=CALL_BYTES_MAX).contains(&(self.payload_bytes_max as usize)),
                 "payload_bytes_max is from 1 to 196608",
             ),
-            ((1..=TAKEN_MAX).contains(&self.taken_max), "taken_max is from 1 to 200"),
+            ((1..=TAKEN_MAX).contains(&self.taken_max), "taken_max is from 1 to 100"),
             (
                 (1..=self.visibility_ms_max).contains(&self.visibility_ms),
                 "visibility_ms is from 1 to visibility_ms_max",
@@ -83,10 +83,10 @@ impl Config {
 pub struct NewItem {
     /// What it carries.
     pub payload: Blob,
-    /// The smaller, the sooner it is taken.
+    /// The smaller, the sooner it is taken; not given: 100.
     #[serde(default = "usual_priority")]
     pub priority: u16,
-    /// Milliseconds before it can be taken.
+    /// Milliseconds before it can be taken; not given: 0.
     #[serde(default)]
     pub delay_ms: u64,
 }
@@ -110,7 +110,7 @@ pub struct Put {
 #[derive(Clone, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Take {
-    /// Items at most.
+    /// Items at most; not given: 1.
     #[serde(default = "one")]
     pub count: u32,
     /// Milliseconds to wait for the first item; none: for ever; 0: not at all.
@@ -172,7 +172,7 @@ pub struct Acknowledge {
 pub struct NegativeAcknowledge {
     /// All of their items go back, or none.
     pub receipts: Vec<Receipt>,
-    /// Milliseconds before the items can be taken again.
+    /// Milliseconds before the items can be taken again; not given: 0.
     #[serde(default)]
     pub delay_ms: u64,
     /// Shown with the item among the dead letters; cut at 256 bytes.
@@ -195,7 +195,7 @@ pub struct Extend {
 #[derive(Clone, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Peek {
-    /// Items at most; fewer are given when their payloads are large.
+    /// Items at most; fewer are given when their payloads are large. Not given: 1.
     #[serde(default = "one")]
     pub count: u32,
 }
@@ -222,7 +222,7 @@ pub struct DeadLetters {
     /// Only those after this item; none: from the first one on.
     #[serde(default)]
     pub after: Option<u64>,
-    /// Items at most; fewer are given when their payloads are large.
+    /// Items at most; fewer are given when their payloads are large. Not given: 1.
     #[serde(default = "one")]
     pub count: u32,
 }

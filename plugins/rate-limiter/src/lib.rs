@@ -51,6 +51,11 @@ const RATE: &str = "rate";
 const LINE: &str = "waiter";
 /// When the first in line can be served.
 const TURN_TIMER: &str = "turn";
+/// Leases of one session, and waiters that one run answers, at most, whatever the mount says.
+const LEASES_MAX: u32 = 100;
+const GRANTS_MAX: u32 = 100;
+/// What one run may look at: places in line, each with the leases of its session.
+const LOOKS_MAX: usize = 150;
 /// When the bucket may be full again.
 const FULL_TIMER: &str = "full";
 
@@ -229,8 +234,12 @@ fn over_burst(burst: u64) -> Failure {
     Failure::new("over-burst", format!("the bucket holds {burst} tokens: ask for fewer"))
 }
 
+fn leases_max(config: &Config) -> u32 {
+    config.leases_max.min(LEASES_MAX)
+}
+
 fn too_many_leases(config: &Config) -> Failure {
-    let message = format!("a session has at most {} leases here", config.leases_max);
+    let message = format!("a session has at most {} leases here", leases_max(config));
     Failure::new("too-many-leases", message)
 }
 
@@ -256,7 +265,7 @@ fn draw(call: &Call, tokens: u64, wait_ms: Option<u64>, for_ms: Option<u64>) -> 
     }
     if for_ms.is_some() {
         check_room(call, &config)?;
-        if leases_of(call, call.session())?.len() >= config.leases_max as usize {
+        if leases_of(call, call.session())?.len() >= leases_max(&config) as usize {
             return Err(too_many_leases(&config));
         }
     }
@@ -331,7 +340,7 @@ fn hopeless(
     match bucket {
         None => Some(not_configured()),
         Some(bucket) if waiter.tokens > bucket.burst() => Some(over_burst(bucket.burst())),
-        Some(_) if leases.len() >= config.leases_max as usize => Some(too_many_leases(config)),
+        Some(_) if leases.len() >= leases_max(config) as usize => Some(too_many_leases(config)),
         Some(_) => None,
     }
 }
@@ -346,9 +355,14 @@ fn go_on(run: &Run) -> Result<()> {
 /// Serves those at the head of the line whose tokens are there, and writes the bucket; gives what is
 /// left in it.
 fn serve(run: &Run, config: &Config, mut bucket: Option<Bucket>) -> Result<u64> {
-    let (mut after, mut seen, mut turn_in_ms) = (LINE.to_owned(), 0, None);
+    let (mut after, mut seen, mut looks, mut turn_in_ms) = (LINE.to_owned(), 0, 0, None);
     while let Some((name, waiter)) = run.first_after::<Waiter>("", &after)? {
         after.clone_from(&name);
+        if looks >= LOOKS_MAX {
+            turn_in_ms = Some(1);
+            break;
+        }
+        looks += 1;
         if !run.is_live(waiter.session) {
             // Its place goes with its session.
             continue;
@@ -357,6 +371,7 @@ fn serve(run: &Run, config: &Config, mut bucket: Option<Bucket>) -> Result<u64> 
             Some(_) => leases_of(run, waiter.session)?,
             None => Vec::new(),
         };
+        looks += leases.len();
         let refusal = hopeless(&waiter, bucket.as_ref(), &leases, config);
         let ready_in_ms = match (&refusal, &bucket) {
             (None, Some(bucket)) => bucket.ready_in_ms(waiter.tokens),
@@ -364,7 +379,8 @@ fn serve(run: &Run, config: &Config, mut bucket: Option<Bucket>) -> Result<u64> 
         };
         // A second lease to one session would have the fence of the first.
         let is_same_fence = leases.last().is_some_and(|lease| lease.fence == run.zxid());
-        let is_put_off = seen >= config.grants_max.max(1) || (refusal.is_none() && is_same_fence);
+        let is_put_off =
+            seen >= config.grants_max.clamp(1, GRANTS_MAX) || (refusal.is_none() && is_same_fence);
         if ready_in_ms > 0 || is_put_off {
             turn_in_ms = Some(ready_in_ms.max(1));
             break;

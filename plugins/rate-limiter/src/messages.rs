@@ -13,11 +13,12 @@ pub struct Config {
     pub rate: Option<Rate>,
     /// Most callers in line and sessions with leases of one object, together.
     pub claims_max: u32,
-    /// Most leases of one session in one object.
+    /// Most leases of one session in one object, at most 100.
     pub leases_max: u32,
     /// Longest lease.
     pub lease_ms_max: u64,
-    /// Most waiters that one run answers; the next ones follow a millisecond later.
+    /// Most waiters that one run answers, at most 100 and fewer if they have many leases; the next
+    /// ones follow a millisecond later.
     pub grants_max: u32,
 }
 
@@ -54,7 +55,7 @@ fn second() -> u64 {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Take {
-    /// At least 1, at most the burst.
+    /// At least 1, at most the burst; not given: 1.
     #[serde(default = "one")]
     pub tokens: u64,
     /// Milliseconds to wait in line; none: for ever; 0: not at all.

@@ -26,7 +26,7 @@ use serde::de::IgnoredAny;
 pub struct Config {
     /// Most holders and waiters of one lock, together.
     pub claims_max: u32,
-    /// Most waiters that one run answers; the next ones follow a millisecond later.
+    /// Most waiters that one run answers, at most 100; the next ones follow a millisecond later.
     pub grants_max: u32,
     /// Longest note.
     pub note_bytes_max: u32,
@@ -129,6 +129,10 @@ struct Waiter {
 const READER: &str = "holder-read-";
 const WRITER: &str = "holder-write";
 const ADMIT_TIMER: &str = "admit";
+/// Waiters that one run answers at most, whatever the mount says.
+const GRANTS_MAX: u32 = 100;
+/// Places of an ending session that one run steps over: the others go with it before the next run.
+const PASSED_OVER_MAX: u32 = 200;
 const PAGE_MAX: u32 = 100;
 
 /// Marker of the recipe; it has no state of its own.
@@ -359,20 +363,22 @@ fn hold(
 
 /// Grants the lock to those at the head of the line who fit.
 fn admit(run: &Run) -> Result<()> {
-    let grants_max = run.config::<Config>()?.grants_max.max(1);
-    let (mut after, mut seen) = (WRITER.to_owned(), 0);
+    let grants_max = run.config::<Config>()?.grants_max.clamp(1, GRANTS_MAX);
+    let (mut after, mut seen, mut passed_over) = (WRITER.to_owned(), 0, 0);
     while let Some((name, waiter)) = run.first_after::<Waiter>("", &after)? {
         after.clone_from(&name);
-        if !run.is_live(waiter.session) {
-            // Its place goes with its session.
-            continue;
-        }
-        if !fits(run, waiter.mode)? {
+        let is_live = run.is_live(waiter.session);
+        if is_live && !fits(run, waiter.mode)? {
             break;
         }
-        if seen == grants_max {
+        if seen == grants_max || passed_over == PASSED_OVER_MAX {
             run.set_timer(ADMIT_TIMER, run.now_ms() + 1);
             break;
+        }
+        if !is_live {
+            // Its place goes with its session.
+            passed_over += 1;
+            continue;
         }
         seen += 1;
         run.delete(&name)?;

@@ -30,7 +30,7 @@ pub use words::{
 };
 
 /// Waiting callers that one run tells.
-const SWEEP_MAX: u32 = 200;
+const SWEEP_MAX: u32 = 150;
 const WATCHERS: &str = "watcher-";
 const SWEEP_TIMER: &str = "sweep";
 

@@ -14,9 +14,9 @@ const INSTANCES: &str = "instances";
 const DUE: &str = "due-";
 const TIMER: &str = "due";
 /// Leases that one run looks at.
-const DUE_MAX: u32 = 100;
+const DUE_MAX: u32 = 40;
 /// Instances of a service that may go with one session: its end takes them all out in one run.
-const OWNED_MAX: u32 = 100;
+const OWNED_MAX: u32 = 60;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {

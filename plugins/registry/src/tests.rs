@@ -358,12 +358,12 @@ fn many_are_told_in_steps() {
 #[test]
 fn many_leases_that_end_at_once_are_looked_at_in_steps() {
     let (mut mount, a, _) = mounted();
-    for at in 0..250 {
+    for at in 0..180 {
         register(&mut mount, a, &leased(&format!("i{at}")));
     }
     mount.advance(10_000);
     let at_once = healthy(&mut mount).len();
-    assert_eq!(at_once, 150, "one run looks at a bounded number");
+    assert_eq!(at_once, 140, "one run looks at a bounded number");
     mount.advance(10);
     assert_eq!(healthy(&mut mount).len(), 0);
     mount.advance(60_010);

@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 const NAME_BYTES_MAX: usize = 255;
 /// Tags of one instance.
 const TAGS_MAX: usize = 32;
-/// What an instance counts besides its texts.
-const INSTANCE_FIXED_BYTES: usize = 160;
+/// What an instance counts besides its texts, and each of its tags and each entry of its metadata: to
+/// read and write one costs as much as so many bytes.
+const INSTANCE_FIXED_BYTES: usize = 800;
+const ENTRY_FIXED_BYTES: usize = 100;
 /// Bytes of all instances of a service together, so that the list fits one reply.
 pub(crate) const SERVICE_BYTES_MAX: u64 = 192 << 10;
 
@@ -19,7 +21,8 @@ pub(crate) const SERVICE_BYTES_MAX: u64 = 192 << 10;
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, Schema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Instances of one service. Their bytes are bounded besides: 196608, 160 for each included.
+    /// Instances of one service. Their bytes are bounded besides: 196608, 800 for each included and 100
+    /// for each tag and each entry of metadata.
     pub instances_max: u32,
     /// Bytes of the names and values of one instance's metadata.
     pub metadata_bytes_max: u32,
@@ -36,7 +39,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            instances_max: 1_000,
+            instances_max: 200,
             metadata_bytes_max: 1_024,
             ttl_ms_min: 1_000,
             ttl_ms_max: 86_400_000,
@@ -118,7 +121,7 @@ pub struct Renew {
     pub id: String,
     /// What `register` gave.
     pub registration: u64,
-    /// False: it lives and is unwell.
+    /// False: it lives and is unwell; not given: true.
     #[serde(default = "yes")]
     pub healthy: bool,
 }
@@ -217,11 +220,11 @@ impl Instance {
     /// What it counts.
     pub(crate) fn bytes(&self) -> u64 {
         let tags: usize = self.tags.iter().map(String::len).sum();
-        // What goes with each entry of a list or a map is less than these 16.
         let metadata: usize =
-            self.metadata.iter().map(|(key, value)| key.len() + value.len() + 16).sum();
+            self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
         let texts = self.id.len() + self.address.len() + self.identity.len() + tags + metadata;
-        (texts + INSTANCE_FIXED_BYTES + 16 * self.tags.len()) as u64
+        let entries = self.tags.len() + self.metadata.len();
+        (texts + INSTANCE_FIXED_BYTES + ENTRY_FIXED_BYTES * entries) as u64
     }
 
     pub(crate) fn fits(&self, filter: &Filter) -> bool {

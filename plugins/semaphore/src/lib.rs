@@ -41,7 +41,12 @@ const HOLDER: &str = "session-";
 /// Sorts after every session, before every waiter.
 const LINE: &str = "waiter";
 const ADMIT_TIMER: &str = "admit";
-const PAGE_MAX: u32 = 500;
+const PAGE_MAX: u32 = 200;
+/// Leases of one session, and waiters that one run answers, at most, whatever the mount says.
+const LEASES_MAX: u32 = 100;
+const GRANTS_MAX: u32 = 100;
+/// What one run may look at: places in line, each with the leases of its session.
+const LOOKS_MAX: usize = 150;
 
 /// Marker of the recipe; it has no state of its own.
 #[derive(Debug)]
@@ -207,8 +212,12 @@ fn over_capacity(pool: &Pool) -> Failure {
     Failure::new("over-capacity", message).with_detail(pool)
 }
 
+fn leases_max(config: &Config) -> u32 {
+    config.leases_max.min(LEASES_MAX)
+}
+
 fn too_many_leases(config: &Config) -> Failure {
-    let message = format!("a session has at most {} leases here", config.leases_max);
+    let message = format!("a session has at most {} leases here", leases_max(config));
     Failure::new("too-many-leases", message)
 }
 
@@ -229,7 +238,7 @@ fn check(call: &Call, config: &Config, wanted: &Acquire) -> Result<()> {
         return Err(Failure::new("note-too-long", message));
     }
     let holder = call.get::<Holder>(&holder_name(call.session()))?;
-    if holder.is_some_and(|holder| holder.leases.len() >= config.leases_max as usize) {
+    if holder.is_some_and(|holder| holder.leases.len() >= leases_max(config) as usize) {
         return Err(too_many_leases(config));
     }
     // The pool's own znode is one of them.
@@ -324,7 +333,7 @@ fn hopeless(waiter: &Waiter, pool: &Pool, leases: &[Lease], config: &Config) -> 
     if waiter.quantity > pool.capacity {
         return Some(over_capacity(pool));
     }
-    (leases.len() >= config.leases_max as usize).then(|| too_many_leases(config))
+    (leases.len() >= leases_max(config) as usize).then(|| too_many_leases(config))
 }
 
 /// Grants leases to those at the head of the line who fit, and writes the pool.
@@ -335,15 +344,22 @@ fn admit(run: &Run, mut pool: Pool) -> Result<Option<Pool>> {
         // Ends that were not heard of, as while the mount was suspended, are made good here.
         pool.taken = 0;
     }
-    let (mut after, mut seen, mut is_waited_for) = (LINE.to_owned(), 0, false);
+    let (mut after, mut seen, mut looks, mut is_waited_for) = (LINE.to_owned(), 0, 0, false);
     while let Some((name, waiter)) = run.first_after::<Waiter>("", &after)? {
         after.clone_from(&name);
+        if looks >= LOOKS_MAX {
+            is_waited_for = true;
+            run.set_timer(ADMIT_TIMER, run.now_ms().saturating_add(1));
+            break;
+        }
+        looks += 1;
         if !run.is_live(waiter.session) {
             // Its place goes with its session.
             continue;
         }
         let holder = run.get::<Holder>(&holder_name(waiter.session))?;
         let leases = holder.map_or_else(Vec::new, |holder| holder.leases);
+        looks += leases.len();
         let refusal = hopeless(&waiter, &pool, &leases, &config);
         is_waited_for = refusal.is_none() && !has_room(&pool, waiter.quantity);
         if is_waited_for {
@@ -351,7 +367,8 @@ fn admit(run: &Run, mut pool: Pool) -> Result<Option<Pool>> {
         }
         // A second grant to one session would have the fence of the first.
         let is_same_fence = leases.last().is_some_and(|lease| lease.fence == run.zxid());
-        is_waited_for = seen >= config.grants_max.max(1) || (refusal.is_none() && is_same_fence);
+        is_waited_for =
+            seen >= config.grants_max.clamp(1, GRANTS_MAX) || (refusal.is_none() && is_same_fence);
         if is_waited_for {
             run.set_timer(ADMIT_TIMER, run.now_ms().saturating_add(1));
             break;

@@ -13,9 +13,10 @@ pub struct Config {
     pub capacity: Option<u64>,
     /// Most sessions with leases and waiters of one semaphore, together.
     pub claims_max: u32,
-    /// Most leases of one session in one semaphore.
+    /// Most leases of one session in one semaphore, at most 100.
     pub leases_max: u32,
-    /// Most waiters that one run answers; the next ones follow a millisecond later.
+    /// Most waiters that one run answers, at most 100 and fewer if they have many leases; the next
+    /// ones follow a millisecond later.
     pub grants_max: u32,
     /// Longest note.
     pub note_bytes_max: u32,
@@ -37,7 +38,7 @@ impl Default for Config {
 #[derive(Clone, Debug, Serialize, Deserialize, Schema)]
 #[serde(deny_unknown_fields)]
 pub struct Acquire {
-    /// How much: all of it or nothing is granted. At least 1.
+    /// How much: all of it or nothing is granted. At least 1; not given: 1.
     #[serde(default = "one")]
     pub quantity: u64,
     /// Milliseconds to wait in line; none: for ever; 0: not at all.
@@ -152,7 +153,7 @@ pub struct Holder {
 pub struct Page {
     /// The `next` of the page before; none: from the beginning.
     pub after: Option<SessionId>,
-    /// No more sessions once there are so many leases, at most 500; none: 500.
+    /// No more sessions once there are so many leases, at most 200; none: 200.
     pub limit: Option<u32>,
 }
 

@@ -295,6 +295,15 @@ pub(crate) enum RecipeCommand {
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
+    /// Write what a component says of its operations and its configuration into a README, between the
+    /// marks there. Example: quorate recipe readme target/tally.wasm README.md
+    Readme {
+        component: PathBuf,
+        readme: PathBuf,
+        /// Write nothing; fail if the README is out of date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Bring a component to the cluster. Example: quorate recipe install target/counter.wasm
     Install { component: PathBuf },
     /// List installed recipes and mounts. Example: quorate recipe list
@@ -404,17 +413,45 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 256)]
         bytes: usize,
     },
-    /// Uncontended lock acquire and release. Example: quorate bench lock --mount /locks
+    /// Lock acquire and release: on many locks by one client, or by many clients that contend.
+    /// Example: quorate bench lock --clients 64 --objects 1
     Lock {
         /// A mount of the lock recipe.
         #[arg(long, default_value = "/locks")]
         mount: String,
-        /// Locks used at a time.
+        /// Locks used at a time, uncontended, over one connection.
         #[arg(long, default_value_t = 16)]
         outstanding: u32,
+        /// Clients that contend, each with a session and a connection of its own.
+        #[arg(long, conflicts_with = "outstanding", value_parser = clap::value_parser!(u32).range(1..))]
+        clients: Option<u32>,
+        /// Locks they contend for.
+        #[arg(long, default_value_t = 1, requires = "clients", value_parser = clap::value_parser!(u32).range(1..))]
+        objects: u32,
         /// How long.
         #[arg(long, default_value_t = 5)]
         seconds: u64,
+    },
+    /// Takes from a queue that is short, then long. Example: quorate bench queue --items 100000
+    Queue {
+        /// A mount of the queue recipe.
+        #[arg(long, default_value = "/queues")]
+        mount: String,
+        /// Items in the short queue.
+        #[arg(long, default_value_t = 1_000)]
+        short: u64,
+        /// Items in the long queue; a mount allows 100000 if it was not told otherwise.
+        #[arg(long, default_value_t = 100_000)]
+        items: u64,
+        /// Takers at a time.
+        #[arg(long, default_value_t = 16)]
+        outstanding: u32,
+        /// How long at each length.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Bytes of a payload.
+        #[arg(long, default_value_t = 32)]
+        bytes: usize,
     },
 }
 

@@ -3,6 +3,9 @@
 //! Comes in: a kind of load, how many requests at a time, for how long. Goes out: requests per
 //! second and the spread of their times. Must never leave anything in the tree.
 
+mod contended;
+mod queue;
+
 use crate::arguments::{BenchCommand, Reach};
 use crate::connect;
 use crate::output::Output;
@@ -14,19 +17,36 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub(crate) async fn run(reach: &Reach, command: &BenchCommand, output: Output) -> Result<()> {
+    if let BenchCommand::Lock { mount, clients: Some(clients), objects, seconds, .. } = command {
+        let (clients, objects, seconds) = (*clients, *objects, *seconds);
+        let load = contended::Contention { mount, clients, objects, seconds };
+        return contended::run(reach, &load, output).await;
+    }
     let client = connect(reach).await?;
-    let (name, outstanding, times, elapsed) = match command {
+    let done = load(&client, command, output).await;
+    // What went wrong is what the user needs to see, whatever becomes of the session.
+    let closed = client.close().await;
+    done?;
+    Ok(closed?)
+}
+
+async fn load(client: &Client, command: &BenchCommand, output: Output) -> Result<()> {
+    match command {
         BenchCommand::Writes { outstanding, seconds, bytes } => {
-            let (times, elapsed) = writes(&client, *outstanding, *seconds, *bytes).await?;
-            ("writes", *outstanding, times, elapsed)
+            let (times, elapsed) = writes(client, *outstanding, *seconds, *bytes).await?;
+            report("writes", *outstanding, &times, elapsed, output);
         }
-        BenchCommand::Lock { mount, outstanding, seconds } => {
-            let (times, elapsed) = locks(&client, mount, *outstanding, *seconds).await?;
-            ("acquire+release", *outstanding, times, elapsed)
+        BenchCommand::Lock { mount, outstanding, seconds, .. } => {
+            let (times, elapsed) = locks(client, mount, *outstanding, *seconds).await?;
+            report("acquire+release", *outstanding, &times, elapsed, output);
         }
-    };
-    client.close().await?;
-    report(name, outstanding, times, elapsed, output);
+        BenchCommand::Queue { mount, short, items, outstanding, seconds, bytes } => {
+            let lengths = [*short, *items];
+            let (outstanding, seconds, bytes) = (*outstanding, *seconds, *bytes);
+            let load = queue::Load { mount, lengths, outstanding, seconds, bytes };
+            queue::run(client, &load, output).await?;
+        }
+    }
     Ok(())
 }
 
@@ -45,7 +65,7 @@ async fn writes(
         let (client, znode) = (client.clone(), format!("{path}/{worker}"));
         workers.spawn(write_until(client, znode, bytes, end));
     }
-    let times = gather(workers).await?;
+    let (times, _) = gather(workers).await?;
     let elapsed = begun.elapsed();
     client.delete(&path, None).await?;
     Ok((times, elapsed))
@@ -82,7 +102,7 @@ async fn locks(
         let object = format!("{mount}/bench-{}-{worker}", client.session());
         workers.spawn(lock_until(client.clone(), object, end));
     }
-    let times = gather(workers).await?;
+    let (times, _) = gather(workers).await?;
     Ok((times, begun.elapsed()))
 }
 
@@ -101,23 +121,34 @@ async fn lock_until(
     Ok(times)
 }
 
-async fn gather(mut workers: JoinSet<Result<Vec<Duration>, ClientError>>) -> Result<Vec<Duration>> {
-    let mut times = Vec::new();
+/// The times of all workers, in order of length, and how many each has, the least first.
+async fn gather(
+    mut workers: JoinSet<Result<Vec<Duration>, ClientError>>,
+) -> Result<(Vec<Duration>, Vec<usize>)> {
+    let (mut times, mut counts) = (Vec::new(), Vec::new());
     while let Some(worker) = workers.join_next().await {
-        times.append(&mut worker.context("a worker of the load broke")??);
+        let mut own = worker.context("a worker of the load broke")??;
+        counts.push(own.len());
+        times.append(&mut own);
     }
     times.sort_unstable();
-    Ok(times)
+    counts.sort_unstable();
+    Ok((times, counts))
 }
 
-fn report(name: &str, outstanding: u32, times: Vec<Duration>, elapsed: Duration, output: Output) {
-    let at = |share: f64| -> f64 {
-        let position = (times.len() as f64 * share) as usize;
-        times.get(position.min(times.len().saturating_sub(1))).map_or(0.0, Duration::as_secs_f64)
-            * 1_000.0
-    };
+/// The time that this share of all, in order of length, does not exceed; none: zero.
+fn percentile(times: &[Duration], share: f64) -> Duration {
+    let position = (times.len() as f64 * share) as usize;
+    times.get(position.min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+fn in_ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+fn report(name: &str, outstanding: u32, times: &[Duration], elapsed: Duration, output: Output) {
     let rate = times.len() as f64 / elapsed.as_secs_f64();
-    let (p50, p99) = (at(0.5), at(0.99));
+    let (p50, p99) = (in_ms(percentile(times, 0.5)), in_ms(percentile(times, 0.99)));
     let text = format!(
         "{name}: {rate:.0}/s  p50 {p50:.2} ms  p99 {p99:.2} ms  ({} in {:.1} s, {outstanding} at a time)",
         times.len(),

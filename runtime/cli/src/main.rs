@@ -18,6 +18,7 @@ mod metrics;
 mod next_step;
 mod output;
 mod profile;
+mod readme;
 mod recipe;
 mod serve;
 mod shadow;

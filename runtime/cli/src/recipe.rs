@@ -7,7 +7,7 @@
 use crate::arguments::{Reach, RecipeCommand};
 use crate::exit::Mistake;
 use crate::output::{Output, listed, table};
-use crate::{connect, json_cbor};
+use crate::{connect, json_cbor, readme};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,6 +28,9 @@ pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -
         RecipeCommand::Metrics { path } => {
             crate::metrics::run(reach, path.as_deref(), output).await
         }
+        RecipeCommand::Readme { component, readme, check } => {
+            readme::run(&component, &readme, check, output)
+        }
         command => {
             let client = connect(reach).await?;
             let done = perform(&client, command, output).await;
@@ -43,6 +46,7 @@ async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Res
     match command {
         RecipeCommand::Build { .. }
         | RecipeCommand::Test { .. }
+        | RecipeCommand::Readme { .. }
         | RecipeCommand::Metrics { .. } => Ok(()),
         RecipeCommand::Install { component } => install_file(client, &component, output).await,
         RecipeCommand::List => list(client, output).await,

@@ -38,6 +38,7 @@ pub struct WasmExecutor {
     counted: bool,
     /// Whether runs are timed: a simulation must not look at a clock.
     timed: bool,
+    host_calls: u64,
 }
 
 impl WasmExecutor {
@@ -48,6 +49,7 @@ impl WasmExecutor {
             catalogue,
             log: Arc::default(),
             fuel_used: 0,
+            host_calls: 0,
             figures: Arc::default(),
             counted: true,
             timed: false,
@@ -64,6 +66,12 @@ impl WasmExecutor {
     #[must_use]
     pub fn log(&self) -> &Arc<RecipeLog> {
         &self.log
+    }
+
+    /// Functions of the contract that all runs so far have called, for metrics.
+    #[must_use]
+    pub fn host_calls(&self) -> u64 {
+        self.host_calls
     }
 }
 
@@ -101,6 +109,7 @@ impl RecipeExecutor for WasmExecutor {
         let ended = ended.and_then(|end| within_limits(end, limits));
         let fuel_used = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
         self.fuel_used = self.fuel_used.saturating_add(fuel_used);
+        self.host_calls = self.host_calls.saturating_add(store.data().host_calls);
         for (level, message) in std::mem::take(&mut store.data_mut().log.lines) {
             let mount = view.mount_path().to_string();
             self.log.write(RecipeLine { component: *component, mount, level, message });

@@ -212,7 +212,9 @@ fn link_log(linker: &mut Linker<Run>) -> Result<()> {
     })
 }
 
+/// What every function of the contract does first.
 fn charge_call(caller: &mut Caller<'_>, bytes: usize) -> Result<()> {
+    caller.data_mut().host_calls += 1;
     charge(caller, CALL_FUEL + BYTE_FUEL * bytes as u64)
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Run {
     pub(crate) view: ViewSlot,
     pub(crate) memory: MemoryBudget,
     pub(crate) log: RunLog,
+    /// Functions of the contract that the guest has called.
+    pub(crate) host_calls: u64,
     fuel: u64,
 }
 
@@ -62,6 +64,7 @@ impl Run {
                 bytes_left: limits.log_bytes as usize,
                 bytes_max: limits.log_bytes,
             },
+            host_calls: 0,
             fuel: limits.fuel,
         }
     }

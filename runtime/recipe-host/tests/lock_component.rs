@@ -4,6 +4,7 @@ mod support;
 
 use quorate_types::{ErrorCode, Operation, Outcome, Reply, SessionId};
 use serde::{Deserialize, Serialize};
+use support::recipes::component;
 use support::stage::{COMPILER, Stage};
 
 #[derive(Serialize)]
@@ -17,13 +18,8 @@ struct Fence {
     fence: u64,
 }
 
-fn lock_component() -> Vec<u8> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/recipes/lock.wasm");
-    std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}: run `cargo xtask recipes`"))
-}
-
 fn stage() -> (Stage, SessionId) {
-    Stage::with_recipe(&lock_component(), "/locks")
+    Stage::with_recipe(&component("lock"), "/locks")
 }
 
 fn acquire(stage: &mut Stage, session: SessionId, wait_ms: Option<u64>) -> Outcome {
@@ -48,7 +44,7 @@ fn granted(outcome: &Outcome) -> u64 {
 
 #[test]
 fn the_lock_describes_itself_and_imports_only_the_contract() {
-    let inspection = COMPILER.inspect(&lock_component()).expect("it is accepted");
+    let inspection = COMPILER.inspect(&component("lock")).expect("it is accepted");
     assert_eq!(inspection.descriptor.name, "lock");
     for operation in ["acquire", "release", "holder"] {
         assert!(inspection.descriptor.operation(operation).is_some(), "{operation}");
@@ -85,6 +81,27 @@ fn the_lock_is_granted_waited_for_and_passed_on_in_order() {
     release(&mut stage, second, second_fence).expect("it was held");
     let third_fence = granted(stage.replies[&third_call].last().expect("answered"));
     assert!(third_fence > second_fence);
+}
+
+#[test]
+fn a_release_is_one_transaction_however_many_wait() {
+    let (mut stage, mut holder) = stage();
+    let waiters: Vec<SessionId> = (0..20).map(|_| stage.open()).collect();
+    let mut fence = granted(&acquire(&mut stage, holder, None));
+    for waiter in &waiters {
+        let before = stage.last();
+        assert!(matches!(acquire(&mut stage, *waiter, None), Ok(Reply::Parked(_))));
+        assert_eq!(stage.last(), before.next(), "to stand in line is one transaction");
+    }
+    for waiter in waiters {
+        let before = stage.last();
+        release(&mut stage, holder, fence).expect("it was held");
+        assert_eq!(stage.last(), before.next());
+        let call = (waiter, stage.sequence(waiter));
+        fence = granted(stage.replies[&call].last().expect("answered"));
+        assert_eq!(fence, stage.last().0, "the grant is of the same transaction");
+        holder = waiter;
+    }
 }
 
 #[test]

@@ -12,13 +12,14 @@ use cluster::Cluster;
 use std::process::Command;
 
 /// A row of the table: what it says it is, and the words for `quorate bench`.
-const LOADS: [(&str, &[&str]); 6] = [
+const LOADS: [(&str, &[&str]); 7] = [
     ("set of 256 bytes", &["writes", "--outstanding", "1"]),
     ("", &["writes", "--outstanding", "64"]),
     ("", &["writes", "--outstanding", "512"]),
     ("lock acquire + release", &["lock", "--outstanding", "1"]),
     ("", &["lock", "--outstanding", "64"]),
     ("", &["lock", "--outstanding", "512"]),
+    ("one lock, contended (time: the wait for it)", &["lock", "--clients", "64", "--objects", "1"]),
 ];
 
 fn main() -> Result<()> {

@@ -3,10 +3,12 @@
 use super::harness::{Client, Harness, call, code};
 use super::scripted::descriptor;
 use crate::applied::Applied;
+use crate::change::Change;
 use crate::machine::Verdict;
 use crate::request::{Prepared, Request};
 use crate::transaction::Transaction;
 use crate::view::LogLevel;
+use crate::znode::ZnodeKind;
 use bytes::Bytes;
 use quorate_types::recipe::OperationKind;
 use quorate_types::{ErrorCode, Operation, Outcome, Reply, TicketId, Zxid};
@@ -49,6 +51,34 @@ fn a_lock_is_granted_parked_and_passed_on() {
     assert_eq!(harness.query("/locks/a", "holder"), token(harness.zxid.0));
     harness.call(&mut waiter, "/locks/a", "release").unwrap();
     assert_eq!(harness.children("/locks"), [""; 0], "an empty object is reaped");
+}
+
+#[test]
+fn a_release_with_waiters_is_one_transaction_with_the_grant_and_the_waiters_answer() {
+    let (mut harness, mut holder, mut waiter) = locks();
+    let mut next = harness.open("next");
+    for client in [&mut holder, &mut waiter, &mut next] {
+        harness.call(client, "/locks/a", "acquire").unwrap();
+    }
+    let before = harness.zxid;
+    let prepared = harness.submit(holder.request(call("/locks/a", "release", &[])));
+    let Prepared::Transaction(transaction) = prepared else { unreachable!("{prepared:?}") };
+    assert_eq!((harness.zxid, harness.queue.len()), (before.next(), 1));
+    let holder_path = super::harness::path("/locks/a/holder");
+    let granted = transaction.changes.iter().filter(|change| {
+        matches!(change, Change::CreateZnode { path, kind: ZnodeKind::Ephemeral(owner), .. }
+            if *path == holder_path && *owner == waiter.session)
+    });
+    assert_eq!(granted.count(), 1);
+    let completed = transaction.changes.iter().filter_map(|change| match change {
+        Change::Complete { ticket, outcome } => Some((*ticket, outcome.clone())),
+        _ => None,
+    });
+    let first_ticket = TicketId::of(Zxid(before.0 - 1), 0);
+    assert!(completed.eq([(first_ticket, token(harness.zxid.0))]));
+    let applied = harness.apply_one();
+    assert_eq!(told(&applied, &waiter), Some(token(harness.zxid.0)));
+    assert_eq!(told(&applied, &next), None, "nobody else is woken");
 }
 
 #[test]

@@ -1,5 +1,8 @@
-//! What the tests of this room share: guests written as text, and a stage to run them on.
+//! What the tests of this room share: guests written as text, the standard recipes, a stage to run
+//! them on, and values for them.
 #![allow(dead_code, missing_docs)]
 
 pub mod guests;
+pub mod recipes;
 pub mod stage;
+pub mod values;

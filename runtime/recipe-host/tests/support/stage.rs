@@ -5,7 +5,7 @@
 
 use quorate_machine::{
     ComponentStatus, ConnectionOrigin, Identity, Machine, Outstanding, Prepared, RecipeEnd,
-    RecipeExecutor, RecipeFault, RecipeRun, RecipeView, Request, Stamp, Verdict,
+    RecipeEvent, RecipeExecutor, RecipeFault, RecipeRun, RecipeView, Request, Stamp, Verdict,
 };
 use quorate_recipe_host::{Catalogue, Compiler, WasmExecutor, component_digest};
 use quorate_types::limits::Limits;
@@ -32,15 +32,48 @@ pub struct Stage {
     last: Zxid,
     /// How long runs took while preparing, by operation.
     pub run_times: BTreeMap<String, Vec<Duration>>,
+    /// What runs cost while preparing, in order; for whoever wants to know to take.
+    pub run_costs: Vec<RunCost>,
     sessions: BTreeMap<SessionId, (Zxid, u64)>,
     /// Everything answered, by session and sequence number, in order.
     pub replies: BTreeMap<(SessionId, u64), Vec<Outcome>>,
 }
 
-/// Takes the time of every run, by the name of its operation.
+/// What one run of a recipe cost.
+#[derive(Clone, Debug)]
+pub struct RunCost {
+    /// The operation's or the event's name.
+    pub name: String,
+    pub fuel: u64,
+    /// Functions of the contract that it called.
+    pub host_calls: u64,
+    /// How it broke, if it did: an event that breaks is undone in silence.
+    pub fault: Option<String>,
+}
+
+/// Takes time and cost of every run, by the name of its operation.
 struct Timed<'a> {
     executor: &'a mut WasmExecutor,
     run_times: &'a mut BTreeMap<String, Vec<Duration>>,
+    run_costs: &'a mut Vec<RunCost>,
+}
+
+fn name_of(run: RecipeRun<'_>) -> String {
+    match run {
+        RecipeRun::Invoke { operation, .. } => operation.to_owned(),
+        RecipeRun::Event { event, .. } => match event {
+            RecipeEvent::Mounted => "(mounted)",
+            RecipeEvent::ObjectCreated => "(object-created)",
+            RecipeEvent::ConfigChanged(_) => "(config-changed)",
+            RecipeEvent::SessionClosed(_) => "(session-closed)",
+            RecipeEvent::Timer(_) => "(timer)",
+            RecipeEvent::TicketExpired { .. } => "(ticket-expired)",
+            RecipeEvent::TicketCancelled { .. } => "(ticket-cancelled)",
+            RecipeEvent::ZnodeChanged(_) => "(znode-changed)",
+        }
+        .to_owned(),
+        RecipeRun::Migrate { .. } => "(migrate)".to_owned(),
+    }
 }
 
 impl RecipeExecutor for Timed<'_> {
@@ -59,18 +92,18 @@ impl RecipeExecutor for Timed<'_> {
         limits: &RecipeLimits,
         view: &mut RecipeView<'_>,
     ) -> Result<RecipeEnd, RecipeFault> {
+        let (fuel, host_calls) = (self.executor.fuel_used(), self.executor.host_calls());
         let started = Instant::now();
         let ended = self.executor.run(component, run, limits, view);
         let time = started.elapsed();
-        let name = match run {
-            RecipeRun::Invoke { operation, .. } => operation,
-            RecipeRun::Event { .. } => "(event)",
-            RecipeRun::Migrate { .. } => "(migrate)",
-        };
-        match self.run_times.get_mut(name) {
-            Some(times) => times.push(time),
-            None => drop(self.run_times.insert(name.to_owned(), vec![time])),
-        }
+        let name = name_of(run);
+        self.run_costs.push(RunCost {
+            name: name.clone(),
+            fuel: self.executor.fuel_used() - fuel,
+            host_calls: self.executor.host_calls() - host_calls,
+            fault: ended.as_ref().err().map(|fault| format!("{:?}: {}", fault.kind, fault.message)),
+        });
+        self.run_times.entry(name).or_default().push(time);
         ended
     }
 }
@@ -81,9 +114,13 @@ pub fn path(text: &str) -> ZnodePath {
 
 impl Stage {
     pub fn new() -> Stage {
+        Stage::with_limits(Limits::PRODUCTION)
+    }
+
+    pub fn with_limits(limits: Limits) -> Stage {
         let catalogue = Arc::new(Catalogue::new());
         Stage {
-            machine: Machine::with_limits(Limits::PRODUCTION),
+            machine: Machine::with_limits(limits),
             outstanding: Outstanding::new(),
             executor: WasmExecutor::new(Arc::clone(&catalogue)),
             catalogue,
@@ -91,6 +128,7 @@ impl Stage {
             time_ms: 1_000_000,
             last: Zxid(0),
             run_times: BTreeMap::new(),
+            run_costs: Vec::new(),
             sessions: BTreeMap::new(),
             replies: BTreeMap::new(),
         }
@@ -118,8 +156,21 @@ impl Stage {
 
     /// Installs a component and mounts it.
     pub fn install(&mut self, session: SessionId, component: &[u8], mount: &str) {
+        self.install_with(session, component, (mount, &[]));
+    }
+
+    /// Installs a component and mounts it with a configuration, CBOR.
+    pub fn install_with(
+        &mut self,
+        session: SessionId,
+        component: &[u8],
+        (mount, config): (&str, &[u8]),
+    ) {
         let digest = self.upload(session, component);
-        self.mount(session, digest, mount).expect("the recipe is mounted");
+        let config = config.to_vec().into();
+        let mounting =
+            Operation::Mount { path: path(mount), digest, config, open: false, fuel: None };
+        self.send(session, mounting).expect("the recipe is mounted");
     }
 
     /// Installs a component.
@@ -197,6 +248,17 @@ impl Stage {
         self.sessions[&session].1
     }
 
+    /// The number of the last transaction.
+    pub fn last(&self) -> Zxid {
+        self.last
+    }
+
+    /// Ends a session as a leader does that has not heard of it.
+    pub fn expire(&mut self, session: SessionId) {
+        assert_eq!(self.submit(Request::ExpireSession { session }), None, "it ends");
+        self.sessions.remove(&session);
+    }
+
     pub fn children(&self, of: &str) -> Vec<String> {
         let operation =
             Operation::Children { path: path(of), after: None, limit: None, watch: false };
@@ -211,7 +273,11 @@ impl Stage {
     fn submit(&mut self, request: Request) -> Option<Outcome> {
         let zxid = self.last.next();
         let stamp = Stamp { zxid, time_ms: self.time_ms };
-        let mut executor = Timed { executor: &mut self.executor, run_times: &mut self.run_times };
+        let mut executor = Timed {
+            executor: &mut self.executor,
+            run_times: &mut self.run_times,
+            run_costs: &mut self.run_costs,
+        };
         let transaction =
             match self.outstanding.prepare(&self.machine, &mut executor, stamp, request) {
                 Prepared::Transaction(transaction) => transaction,

@@ -3,6 +3,7 @@
 //! Comes in: the command line's binary, recipes under `examples/`. Goes out: verdicts. Invariant:
 //! whatever is thrown at the cluster, it says in words what is wrong, and serves on.
 
+mod contention;
 mod hostile;
 mod second_recipe;
 mod standard;
