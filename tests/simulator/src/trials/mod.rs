@@ -10,8 +10,11 @@ mod record;
 #[cfg(test)]
 mod said;
 mod turn;
+mod waits;
 
-pub use record::{Answered, CallName, LoggedCall, Parked, RecipeEntry, Result, Timeline, Told};
+pub use record::{
+    Answered, CallName, Identities, LoggedCall, Parked, RecipeEntry, Result, Timeline, Told,
+};
 pub use turn::{EndedCall, Turn};
 
 use crate::plan::Plan;
