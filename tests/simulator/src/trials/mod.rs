@@ -5,6 +5,10 @@
 //! [`ALL`]. Invariant: promises are judged by what callers asked for and were told, in the order of
 //! the log, never by how the recipe keeps its znodes. Every other checker looks on as in any run.
 
+mod assignment;
+mod barrier;
+mod double_barrier;
+mod latch;
 mod queue;
 mod record;
 #[cfg(test)]
@@ -100,7 +104,8 @@ impl Trial {
 }
 
 /// Every trial there is.
-pub const ALL: &[&Trial] = &[&queue::TRIAL];
+pub const ALL: &[&Trial] =
+    &[&assignment::TRIAL, &barrier::TRIAL, &double_barrier::TRIAL, &latch::TRIAL, &queue::TRIAL];
 
 /// The trial of a recipe.
 ///
