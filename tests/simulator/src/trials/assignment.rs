@@ -367,6 +367,7 @@ impl Promises for AssignmentPromises {
             if let Some((ticket, _)) = object.waits.iter().find(|(_, (of, _))| !is_there(*of)) {
                 return Err(format!("{ticket:?} waits for a member that is gone"));
             }
+            object.waits.check_overdue(entry, |_, _| false)?;
             object.states.note(entry.zxid, object.state.clone());
         }
         Ok(())

@@ -603,8 +603,11 @@ mod tests {
         inside(&mut out).unwrap();
         let all_out = Generation { generation: 11 };
         out.done(1, LEAVE, &leave(11), &all_out, vec![]).unwrap_err();
-        let waits = out.parked(2, LEAVE, &leave(12));
-        out.event(&[], vec![answer(&waits, &all_out)]).unwrap_err();
+
+        let mut pushed = said();
+        inside(&mut pushed).unwrap();
+        let waits = pushed.parked(2, LEAVE, &leave(12));
+        pushed.event(&[], vec![answer(&waits, &all_out)]).unwrap_err();
     }
 
     #[test]
