@@ -1,4 +1,4 @@
-//! The assignment (plugins/assignment/README.md): a partition in one hand, cooperative, sticky, fenced.
+//! The assignment (plugins/assignment/README.md): in one hand, cooperative, sticky, fenced.
 //!
 //! Comes in: clients' turns, and the log in callers' words. Goes out: members that join, wait,
 //! acknowledge and leave; the first promise broken. Who gets what is the recipe's affair: judged is

@@ -1,4 +1,4 @@
-//! The barrier (plugins/barrier/README.md): closed is closed, one end for all, and every closure ends.
+//! The barrier (plugins/barrier/README.md): closed is closed, one end for all, each closure ends.
 //!
 //! Comes in: clients' turns, and the log in callers' words. Goes out: closings, waits and what ends
 //! them; the first promise broken. A closure whose time is over ends by a timer, which leaves no
