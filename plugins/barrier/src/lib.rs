@@ -249,7 +249,7 @@ impl Barrier {
             let message = format!("the barrier was closed by session {}", closure.session);
             return Err(Failure::new("closed", message).with_detail(&closure));
         }
-        if call.count("")? > call.config::<Config>()?.waiters_max {
+        if waiting(call)? >= call.config::<Config>()?.waiters_max {
             let message = "too many callers wait at this barrier; try later";
             return Err(Failure::new("waiters-full", message));
         }
@@ -263,9 +263,7 @@ impl Barrier {
     #[query]
     pub fn state(call: &Call) -> Result<State> {
         let closure = call.get::<Closure>(CLOSURE)?;
-        let others = u32::from(closure.is_some()) + u32::from(call.exists(ENDED));
-        let all = if call.exists("") { call.count("")? } else { 0 };
-        let waiting = all.saturating_sub(others);
+        let waiting = if call.exists("") { waiting(call)? } else { 0 };
         Ok(State { closure, waiting })
     }
 
@@ -303,6 +301,12 @@ impl Barrier {
 
 fn waiter_name(key: &str) -> String {
     format!("{WAITERS}{key}")
+}
+
+/// How many wait, also those of earlier closures who are not told yet.
+fn waiting(run: &Run) -> Result<u32> {
+    let others = [CLOSURE, ENDED].iter().filter(|name| run.exists(name)).count();
+    Ok(run.count("")?.saturating_sub(others as u32))
 }
 
 /// The closure there is, if it is the one asked for.

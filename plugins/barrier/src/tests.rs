@@ -311,6 +311,19 @@ fn so_many_may_wait_and_no_more() {
 }
 
 #[test]
+fn as_many_may_wait_while_others_are_still_to_be_told() {
+    let config = Config { waiters_max: 2, answered_max: 1, ..Config::default() };
+    let (mut mount, a, b, _) = mounted_with(&config);
+    close(&mut mount, a).done();
+    let _of_first = [wait(&mut mount, b).parked(), wait(&mut mount, b).parked()];
+    open(&mut mount, a).done();
+    close(&mut mount, a).done();
+    assert_eq!(state(&mut mount).waiting, 1);
+    wait(&mut mount, b).parked();
+    assert_eq!(wait(&mut mount, b).refused().code, "waiters-full");
+}
+
+#[test]
 fn many_waiters_are_told_in_turn() {
     let (mut mount, a, b, _) = mounted_with(&Config { answered_max: 2, ..Config::default() });
     close(&mut mount, a).done();

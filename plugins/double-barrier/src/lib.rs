@@ -163,11 +163,13 @@ impl DoubleBarrier {
     #[command]
     pub fn enter(call: &Call, wanted: Enter) -> Result<Reply<Entered>> {
         let mut round = joinable_round(call, wanted.parties)?;
-        round.entered += 1;
-        let is_last = round.entered == round.parties;
+        let is_last = round.entered + 1 == round.parties;
         if !is_last && wanted.wait_ms == Some(0) {
-            return Err(incomplete("not all parties have come", &round));
+            // A round that nobody has entered is none.
+            let there_is = (round.entered > 0).then_some(&round);
+            return Err(incomplete("not all parties have come", there_is));
         }
+        round.entered += 1;
         let ticket = (!is_last).then(|| call.park::<Entered>(wanted.wait_ms));
         let (session, identity) = (call.session(), call.identity().into());
         let number = call.zxid();
@@ -192,8 +194,7 @@ impl DoubleBarrier {
     pub fn leave(call: &Call, wanted: Leave) -> Result<Reply<Generation>> {
         let (mut round, member) = own_member(call, wanted.member)?;
         let generation = round.generation;
-        round.left += 1;
-        if round.left == round.parties {
+        if round.left + 1 == round.parties {
             for (name, other) in places(call)? {
                 call.delete(&name)?;
                 if other.member.has_left {
@@ -204,8 +205,9 @@ impl DoubleBarrier {
             return Ok(Generation { generation }.into());
         }
         if wanted.wait_ms == Some(0) {
-            return Err(incomplete("not all parties have left", &round));
+            return Err(incomplete("not all parties have left", Some(&round)));
         }
+        round.left += 1;
         let ticket = call.park(wanted.wait_ms);
         let member = Member { has_left: true, ..member };
         let place = Place { member, ticket: Some(ticket.id()) };
@@ -297,8 +299,8 @@ fn broken(round: &Round, why: &str) -> Failure {
     Failure::new("broken", format!("round {} broke: {why}", round.generation)).with_detail(round)
 }
 
-fn incomplete(message: &str, round: &Round) -> Failure {
-    Failure::new("incomplete", message).with_detail(round)
+fn incomplete(message: &str, round: Option<&Round>) -> Failure {
+    Failure::new("incomplete", message).with_detail(&round)
 }
 
 /// The round that the caller may enter: the one that gathers, or a new one.

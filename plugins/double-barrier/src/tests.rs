@@ -65,6 +65,11 @@ fn assert_broken<T: serde::de::DeserializeOwned + std::fmt::Debug>(
     assert!(told.generation > 0);
 }
 
+/// The round that goes with a refusal.
+fn round_told(refused: &Failure) -> Option<Round> {
+    quorate_recipe::codec::decode(&refused.detail).unwrap()
+}
+
 #[test]
 fn nobody_is_in_before_all_are_and_nobody_out_before_all_are() {
     let (mut mount, [a, b, c]) = mounted();
@@ -173,6 +178,7 @@ fn a_try_does_not_wait_and_changes_nothing() {
     let at_once = Enter { parties: 2, wait_ms: Some(0) };
     let refused = mount.call::<Entered>(a, OBJECT, "enter", &at_once).refused();
     assert_eq!(refused.code, "incomplete");
+    assert_eq!(round_told(&refused), None, "who only tried is not counted");
     mount.assert_nothing_left();
     let waiting = enter(&mut mount, a, 2).parked();
     let second = mount.call::<Entered>(b, OBJECT, "enter", &at_once).done();
@@ -180,6 +186,7 @@ fn a_try_does_not_wait_and_changes_nothing() {
     let at_once = Leave { member: first.member, wait_ms: Some(0) };
     let refused = mount.call::<Generation>(a, OBJECT, "leave", &at_once).refused();
     assert_eq!(refused.code, "incomplete");
+    assert_eq!(round_told(&refused), Some(round(&mut mount)));
     assert_eq!(round(&mut mount).left, 0);
     leave(&mut mount, b, second.member).parked();
     mount.call::<Generation>(a, OBJECT, "leave", &at_once).done();

@@ -5,13 +5,20 @@
 //! [`ALL`]. Invariant: promises are judged by what callers asked for and were told, in the order of
 //! the log, never by how the recipe keeps its znodes. Every other checker looks on as in any run.
 
+mod assignment;
+mod barrier;
+mod double_barrier;
+mod latch;
 mod queue;
 mod record;
 #[cfg(test)]
 mod said;
 mod turn;
+mod waits;
 
-pub use record::{Answered, CallName, LoggedCall, Parked, RecipeEntry, Result, Timeline, Told};
+pub use record::{
+    Answered, CallName, Identities, LoggedCall, Parked, RecipeEntry, Result, Timeline, Told,
+};
 pub use turn::{EndedCall, Turn};
 
 use crate::plan::Plan;
@@ -97,7 +104,8 @@ impl Trial {
 }
 
 /// Every trial there is.
-pub const ALL: &[&Trial] = &[&queue::TRIAL];
+pub const ALL: &[&Trial] =
+    &[&assignment::TRIAL, &barrier::TRIAL, &double_barrier::TRIAL, &latch::TRIAL, &queue::TRIAL];
 
 /// The trial of a recipe.
 ///
