@@ -5,13 +5,21 @@
 //! [`ALL`]. Invariant: promises are judged by what callers asked for and were told, in the order of
 //! the log, never by how the recipe keeps its znodes. Every other checker looks on as in any run.
 
+mod configuration;
+mod counter;
+mod group;
 mod queue;
 mod record;
+mod registry;
 #[cfg(test)]
 mod said;
 mod turn;
+mod value;
+mod waits;
 
-pub use record::{Answered, CallName, LoggedCall, Parked, RecipeEntry, Result, Timeline, Told};
+pub use record::{
+    Answered, CallName, Identities, LoggedCall, Parked, RecipeEntry, Result, Timeline, Told,
+};
 pub use turn::{EndedCall, Turn};
 
 use crate::plan::Plan;
@@ -97,7 +105,14 @@ impl Trial {
 }
 
 /// Every trial there is.
-pub const ALL: &[&Trial] = &[&queue::TRIAL];
+pub const ALL: &[&Trial] = &[
+    &configuration::TRIAL,
+    &counter::TRIAL,
+    &group::TRIAL,
+    &queue::TRIAL,
+    &registry::TRIAL,
+    &value::TRIAL,
+];
 
 /// The trial of a recipe.
 ///

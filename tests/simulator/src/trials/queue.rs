@@ -4,7 +4,7 @@
 //! them; the first promise broken. What the recipe does by its timer leaves no answer: an item whose
 //! time is over may be in line again or may not be yet, and is judged as what it can be.
 
-use super::record::word_of;
+use super::waits::check_wait_ended;
 use super::{
     Answered, EndedCall, LoggedCall, Promises, RecipeEntry, Result, Timeline, Told, Trial, Turn,
     Work,
@@ -155,13 +155,9 @@ impl QueueWork {
 
     fn ask_take(turn: &mut Turn<'_>, queue: &str) {
         let longest_ms = turn.session_timeout_ms() * 2;
+        let count = 1 + turn.choices().below(3) as u32;
+        let wait_ms = turn.draw_wait_ms();
         let choices = turn.choices();
-        let count = 1 + choices.below(3) as u32;
-        let wait_ms = match choices.below(4) {
-            0 => Some(0),
-            1 => None,
-            _ => Some(1 + choices.below(longest_ms)),
-        };
         let visibility_ms = choices.one_in(3).then(|| 1 + choices.below(longest_ms));
         turn.call(queue, "take", &Take { count, wait_ms, visibility_ms });
     }
@@ -528,8 +524,8 @@ impl QueuePromises {
             return Err(format!("{:?} is served before {first:?}", answered.ticket));
         }
         let now_ms = entry.time_ms;
-        if let Err(refusal) = &answered.outcome {
-            return check_wait_ended(entry, answered, word_of(refusal));
+        if answered.outcome.is_err() {
+            return check_wait_ended(entry, answered);
         }
         if call.operation == "take" {
             let deliveries: Vec<Delivery> = answered.reply()?.unwrap_or_default();
@@ -551,17 +547,6 @@ impl QueuePromises {
             }
         }
     }
-}
-
-fn check_wait_ended(entry: &RecipeEntry<'_>, answered: &Answered, word: &str) -> Result {
-    let call = &answered.call;
-    let is_right = match word {
-        "timed-out" => call.deadline_ms.is_some_and(|at_ms| at_ms <= entry.time_ms),
-        "cancelled" => true,
-        "session-expired" => entry.ended.contains(&call.name.0),
-        _ => false,
-    };
-    if is_right { Ok(()) } else { Err(format!("{call:?} is refused {word} at {}", entry.time_ms)) }
 }
 
 impl Promises for QueuePromises {

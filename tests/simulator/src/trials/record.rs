@@ -6,6 +6,7 @@
 use quorate_machine::Change;
 use quorate_types::{Outcome, Refusal, SessionId, TicketId, Zxid};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 /// What broke, for a person.
 pub type Result<T = ()> = std::result::Result<T, String>;
@@ -127,6 +128,17 @@ impl Told<'_> {
         }
     }
 
+    /// What the recipe said with its refusal, for a program.
+    ///
+    /// # Errors
+    /// When it is of another kind, or the call was not refused.
+    pub fn detail<T: DeserializeOwned>(&self) -> Result<T> {
+        match self.outcome {
+            Err(refusal) => decode(&refusal.detail, self.operation),
+            Ok(reply) => Err(format!("{} is answered {reply:?}", self.operation)),
+        }
+    }
+
     /// The recipe's own word for a refusal.
     #[must_use]
     pub fn refusal(&self) -> Option<&str> {
@@ -143,6 +155,27 @@ pub fn word_of(refusal: &Refusal) -> &str {
 fn decode<T: DeserializeOwned>(bytes: &[u8], operation: &str) -> Result<T> {
     serde_cbor::from_slice(bytes)
         .map_err(|error| format!("{operation} carries {bytes:02x?}, which does not read: {error}"))
+}
+
+/// Who the clients of sessions proved to be.
+#[derive(Clone, Debug, Default)]
+pub struct Identities(BTreeMap<SessionId, String>);
+
+impl Identities {
+    /// To be told of every entry.
+    pub fn note(&mut self, entry: &RecipeEntry<'_>) {
+        for change in entry.changes {
+            if let (Change::OpenSession { identity, .. }, Some(session)) = (change, entry.opened) {
+                self.0.insert(session, identity.clone());
+            }
+        }
+    }
+
+    /// Empty: not known.
+    #[must_use]
+    pub fn of(&self, session: SessionId) -> String {
+        self.0.get(&session).cloned().unwrap_or_default()
+    }
 }
 
 /// A value as of every transaction.

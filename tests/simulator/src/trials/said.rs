@@ -5,6 +5,7 @@
 
 use super::{Answered, LoggedCall, Parked, Promises, RecipeEntry, Result, Told};
 use crate::work::to_cbor;
+use bytes::Bytes;
 use quorate_types::{ErrorCode, Outcome, Refusal, Reply, SessionId, TicketId, Zxid};
 use serde::Serialize;
 
@@ -94,11 +95,23 @@ impl Said {
         arguments: &impl Serialize,
         told: std::result::Result<Vec<u8>, &str>,
     ) -> Result {
+        self.told_with(session, (object, operation), arguments, told, Bytes::new())
+    }
+
+    /// The same; with a refusal goes what it says for a program.
+    pub(super) fn told_with(
+        &mut self,
+        session: u64,
+        (object, operation): (&str, &str),
+        arguments: &impl Serialize,
+        told: std::result::Result<Vec<u8>, &str>,
+        detail: Bytes,
+    ) -> Result {
         let outcome: Outcome = match told {
             Ok(reply) => Ok(Reply::Called(reply.into())),
             Err(word) => {
                 let refusal = Refusal::new(ErrorCode::RecipeRefused, "");
-                Err(Refusal { recipe_code: Some(word.into()), ..refusal })
+                Err(Refusal { recipe_code: Some(word.into()), detail, ..refusal })
             }
         };
         let arguments = to_cbor(arguments);
@@ -120,4 +133,10 @@ impl Said {
 pub(super) fn answer(parked: &(Parked, TicketId), reply: &impl Serialize) -> Answered {
     let (call, ticket) = parked.clone();
     Answered { ticket, call, outcome: Ok(to_cbor(reply).to_vec()) }
+}
+
+/// A parked call comes to another end.
+pub(super) fn end(parked: &(Parked, TicketId), code: ErrorCode) -> Answered {
+    let (call, ticket) = parked.clone();
+    Answered { ticket, call, outcome: Err(Refusal::new(code, "")) }
 }

@@ -52,6 +52,17 @@ impl Turn<'_> {
         self.world.plan.session_timeout_ms.0
     }
 
+    /// How long a caller is willing to wait: not at all, for ever, or up to two session timeouts.
+    pub fn draw_wait_ms(&mut self) -> Option<u64> {
+        let longest_ms = self.session_timeout_ms() * 2;
+        let choices = self.choices();
+        match choices.below(4) {
+            0 => Some(0),
+            1 => None,
+            _ => Some(1 + choices.below(longest_ms)),
+        }
+    }
+
     /// Calls of this session that have no answer yet.
     #[must_use]
     pub fn under_way(&self) -> usize {
@@ -98,6 +109,15 @@ impl Turn<'_> {
         if let Some(place) = self.under_way.iter().position(|known| *known == id) {
             self.under_way.swap_remove(place);
             self.world.abandon(self.client, id);
+        }
+    }
+
+    /// [`Turn::abandon`], for one call of this session under way, if there is any.
+    pub fn abandon_any(&mut self) {
+        let calls = self.under_way.len() as u64;
+        if calls > 0 {
+            let place = self.choices().below(calls) as usize;
+            self.abandon(self.under_way[place]);
         }
     }
 
