@@ -7,13 +7,18 @@
 
 mod assignment;
 mod barrier;
+mod configuration;
+mod counter;
 mod double_barrier;
+mod group;
 mod latch;
 mod queue;
 mod record;
+mod registry;
 #[cfg(test)]
 mod said;
 mod turn;
+mod value;
 mod waits;
 
 pub use record::{
@@ -104,8 +109,18 @@ impl Trial {
 }
 
 /// Every trial there is.
-pub const ALL: &[&Trial] =
-    &[&assignment::TRIAL, &barrier::TRIAL, &double_barrier::TRIAL, &latch::TRIAL, &queue::TRIAL];
+pub const ALL: &[&Trial] = &[
+    &assignment::TRIAL,
+    &barrier::TRIAL,
+    &configuration::TRIAL,
+    &counter::TRIAL,
+    &double_barrier::TRIAL,
+    &group::TRIAL,
+    &latch::TRIAL,
+    &queue::TRIAL,
+    &registry::TRIAL,
+    &value::TRIAL,
+];
 
 /// The trial of a recipe.
 ///
