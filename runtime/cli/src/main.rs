@@ -18,6 +18,8 @@ mod next_step;
 mod output;
 mod profile;
 mod recipe;
+mod recipe_inspect;
+mod recipe_new;
 mod serve;
 mod standard_recipes;
 mod status;

@@ -21,6 +21,7 @@ mod host_functions;
 mod inspect;
 mod recipe_log;
 mod run_state;
+mod sample;
 mod view_slot;
 
 pub use catalogue::Catalogue;
@@ -31,3 +32,4 @@ pub use executor::WasmExecutor;
 pub use inspect::{Inspection, inspect};
 pub use quorate_machine::LogLevel;
 pub use recipe_log::{RecipeLine, RecipeLog};
+pub use sample::{Sample, SampleMount};
