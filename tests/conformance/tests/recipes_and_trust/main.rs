@@ -4,6 +4,8 @@
 //! whatever is thrown at the cluster, it says in words what is wrong, and serves on.
 
 mod hostile;
+mod new_recipe;
+mod other_language;
 mod second_recipe;
 mod standard;
 mod stranger;
