@@ -57,6 +57,12 @@ fn a_new_recipe_is_well_formed_tested_built_installed_and_called() {
     on_cluster(Recipes::None, async |cluster| {
         let tool = Tool::of(cluster)?;
         tool.done(&["recipe", "install", &file])?;
+        let told = tool.done(&["recipe", "inspect", "high-water"])?;
+        for field in ["name", "version", "state_version", "digest", "bytes", "config_schema"] {
+            ensure!(told[field] == inspection[field], "{field} of {told} is not of {inspection}");
+        }
+        let report = &told["operations"][0];
+        ensure!(report["arguments_schema"]["required"] == json!(["value"]), "{report}");
         tool.done(&["recipe", "mount", "/high-waters", "high-water"])?;
         let oven = "/high-waters/oven";
         let words = ["call", oven, "report", "--value", "230", "--note", "door closed"];
