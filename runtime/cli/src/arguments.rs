@@ -275,14 +275,30 @@ pub(crate) struct LockArguments {
     pub(crate) command: Vec<String>,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct NewRecipeArguments {
+    /// Name of the recipe and of its crate: lower-case letters, digits and dashes.
+    pub(crate) name: String,
+    /// Where to write it: empty or not there; default: NAME.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
+    /// The folder of quorate's sources, or its sdk/recipe; default: what QUORATE_SDK says, else the
+    /// sources that this program was built from.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) sdk: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum RecipeCommand {
+    /// Begin a recipe: write a crate that builds and passes its tests. Example: quorate recipe new high-water
+    New(NewRecipeArguments),
     /// Build a recipe's crate into a component. Example: quorate recipe build .
     Build {
-        /// The crate's folder.
+        /// The crate's folder, or a core module that a compiler of another language made.
         #[arg(default_value = ".")]
-        folder: PathBuf,
-        /// Where to write the component; default: target/NAME.wasm in the crate.
+        source: PathBuf,
+        /// Where to write the component; default: target/NAME.wasm in the crate, NAME.wasm beside
+        /// the module.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         /// Features of the crate to turn on, separated by commas.

@@ -5,7 +5,7 @@
 
 use crate::arguments::{CallArguments, CommandLine, Reach};
 use crate::exit::Mistake;
-use crate::output::{Output, listed, table};
+use crate::output::{Output, listed};
 use crate::recipe::operations_text;
 use crate::{connect, fields, json_cbor};
 use anyhow::{Context, Result, bail};
@@ -128,19 +128,8 @@ async fn tell_fields(client: &Client, object: &str, operation: &str, output: Out
 }
 
 fn fields_text(object: &str, operation: &OperationDescriptor) -> String {
-    let rows = fields::rows(&operation.arguments_schema);
-    let reply: Value = serde_json::from_str(&operation.reply_schema).unwrap_or(Value::Null);
-    let takes = if rows.is_empty() {
-        String::from("It takes no fields.")
-    } else {
-        table(&["field", "value", "", "what it is for"], &rows)
-    };
-    format!(
-        "quorate call {object} {} [--FIELD VALUE …]\n\n{}\n\n{takes}\n\nIt gives {}.",
-        operation.name,
-        operation.doc,
-        fields::in_words(&reply)
-    )
+    let told = fields::operation_text(operation);
+    format!("quorate call {object} {} [--FIELD VALUE …]\n\n{told}", operation.name)
 }
 
 fn pretty(value: &Value) -> String {

@@ -6,8 +6,9 @@
 //! recipe judges it again. Must never: refuse a value for a schema it does not understand.
 
 use crate::exit::Mistake;
-use crate::output::listed;
+use crate::output::{listed, table};
 use anyhow::{Result, bail};
+use quorate_types::recipe::OperationDescriptor;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -221,6 +222,63 @@ pub(crate) fn in_words(form: &Value) -> String {
     }
 }
 
+/// An operation in words: what it does, takes and gives.
+pub(crate) fn operation_text(operation: &OperationDescriptor) -> String {
+    let rows = rows(&operation.arguments_schema);
+    let reply: Value = serde_json::from_str(&operation.reply_schema).unwrap_or_default();
+    let takes = if rows.is_empty() {
+        String::from("It takes no fields.")
+    } else {
+        table(&["field", "value", "", "what it is for"], &rows)
+    };
+    format!("{}\n\n{takes}\n\nIt gives {}.", operation.doc, in_words(&reply))
+}
+
+/// The least value that a schema allows: fields only where they are needed, the smallest numbers,
+/// the shortest texts. `schema`: JSON; empty when the recipe says nothing, and then an object
+/// without fields.
+pub(crate) fn least(schema: &str) -> Value {
+    match serde_json::from_str(schema) {
+        Ok(schema) => least_of(&schema),
+        Err(_) => json!({}),
+    }
+}
+
+fn least_of(form: &Value) -> Value {
+    if let Some(forms) = form["anyOf"].as_array().or_else(|| form["oneOf"].as_array()) {
+        let null = forms.iter().find(|form| form["type"] == "null");
+        return null.or_else(|| forms.first()).map_or(Value::Null, least_of);
+    }
+    if let Some(constant) = form.get("const") {
+        return constant.clone();
+    }
+    if form["contentEncoding"] == "binary" {
+        return json!({ "bytes": "" });
+    }
+    match form["type"].as_str() {
+        Some("integer" | "number") => least_number(form),
+        Some("string") => json!(""),
+        Some("boolean") => json!(false),
+        Some("array") => json!([]),
+        Some("object") => {
+            let needed = form["required"].as_array().into_iter().flatten();
+            let field = |name: &str| (name.to_owned(), least_of(&form["properties"][name]));
+            needed.filter_map(Value::as_str).map(field).collect()
+        }
+        _ => Value::Null,
+    }
+}
+
+/// The number nearest to zero.
+fn least_number(form: &Value) -> Value {
+    let (least, most) = (&form["minimum"], &form["maximum"]);
+    match (least.as_f64(), most.as_f64()) {
+        (Some(bound), _) if bound > 0.0 => least.clone(),
+        (_, Some(bound)) if bound < 0.0 => most.clone(),
+        _ => json!(0),
+    }
+}
+
 /// One row per field: flag, form, whether it is needed, what it is for.
 pub(crate) fn rows(schema: &str) -> Vec<Vec<String>> {
     let schema: Value = serde_json::from_str(schema).unwrap_or(Value::Null);
@@ -295,6 +353,22 @@ mod tests {
         complains(&["--note", "x"], SCHEMA, "missing: --count (a whole number from 1 to 9)");
         complains(&["--count", "1", "--data", "@/no/such/file"], SCHEMA, "cannot be read");
         complains(&["--count", "1"], r#"{"type":"null"}"#, "takes no arguments");
+    }
+
+    #[test]
+    fn the_least_value_has_what_is_needed_and_no_more() {
+        assert_eq!(least(SCHEMA), json!({ "count": 1 }));
+        assert_eq!(least(""), json!({}));
+        assert_eq!(least(r#"{"type":"null"}"#), Value::Null);
+        let all = r#"{"type":"object","properties":{
+            "a":{"type":"string"},"b":{"type":"string","contentEncoding":"binary"},
+            "c":{"oneOf":[{"const":"x"},{"const":"y"}]},"d":{"type":"integer","maximum":-3},
+            "e":{"anyOf":[{"type":"integer"},{"type":"null"}]},"f":{"type":"array"},
+            "g":{"type":"boolean"},"h":{"type":"object"}},
+            "required":["a","b","c","d","e","f","g","h"]}"#;
+        let wanted = json!({ "a": "", "b": { "bytes": "" }, "c": "x", "d": -3, "e": null, "f": [],
+            "g": false, "h": {} });
+        assert_eq!(least(all), wanted);
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod output;
 mod profile;
 mod readme;
 mod recipe;
+mod recipe_inspect;
+mod recipe_new;
 mod serve;
 mod shadow;
 mod standard_recipes;

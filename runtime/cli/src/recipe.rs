@@ -7,7 +7,7 @@
 use crate::arguments::{Reach, RecipeCommand};
 use crate::exit::Mistake;
 use crate::output::{Output, listed, table};
-use crate::{connect, json_cbor, readme};
+use crate::{connect, json_cbor, readme, recipe_inspect, recipe_new};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,10 +20,11 @@ use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -> Result<()> {
     match command {
-        RecipeCommand::Build { folder, out, features } => build(folder, out, features, output),
+        RecipeCommand::New(arguments) => recipe_new::run(&arguments, output),
+        RecipeCommand::Build { source, out, features } => build(&source, out, features, output),
         RecipeCommand::Test { folder } => test(&folder),
         RecipeCommand::Inspect { recipe } if Path::new(&recipe).is_file() => {
-            inspect_file(Path::new(&recipe), output)
+            recipe_inspect::file(Path::new(&recipe), output)
         }
         RecipeCommand::Metrics { path } => {
             crate::metrics::run(reach, path.as_deref(), output).await
@@ -44,13 +45,18 @@ pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -
 
 async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Result<()> {
     match command {
-        RecipeCommand::Build { .. }
+        RecipeCommand::New(_)
+        | RecipeCommand::Build { .. }
         | RecipeCommand::Test { .. }
         | RecipeCommand::Readme { .. }
         | RecipeCommand::Metrics { .. } => Ok(()),
         RecipeCommand::Install { component } => install_file(client, &component, output).await,
         RecipeCommand::List => list(client, output).await,
-        RecipeCommand::Inspect { recipe } => inspect_installed(client, &recipe, output).await,
+        RecipeCommand::Inspect { recipe } => {
+            let found = find(client, &recipe).await?;
+            recipe_inspect::installed(&found, recipe_json(&found), output);
+            Ok(())
+        }
         RecipeCommand::Mount { path, recipe, config, open, fuel } => {
             let digest = find(client, &recipe).await?.digest;
             let config = config_of(config.as_deref())?;
@@ -96,31 +102,27 @@ async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Res
     }
 }
 
-fn build(
-    folder: PathBuf,
-    out: Option<PathBuf>,
-    features: Vec<String>,
-    output: Output,
-) -> Result<()> {
-    let toolchain = quorate_recipe_build::install(&mut |text| output.note(text))?;
-    let request =
-        BuildRequest { folder: folder.clone(), package: None, features, target_folder: None };
-    let built = quorate_recipe_build::build(&request, &toolchain, &mut |text| output.note(text))?;
-    let inspection = quorate_recipe_host::inspect(&built.component)
+fn build(source: &Path, out: Option<PathBuf>, features: Vec<String>, output: Output) -> Result<()> {
+    let (component, target) = if source.is_file() {
+        let folder = source.parent().unwrap_or(source).to_path_buf();
+        (component_of_module(source)?, folder)
+    } else {
+        (build_crate(source, features, output)?, source.join("target"))
+    };
+    let inspection = quorate_recipe_host::inspect(&component)
         .context("the component was built and cannot be a recipe")?;
     let name = inspection.descriptor.name.clone();
-    let out = out.unwrap_or_else(|| folder.join("target").join(format!("{name}.wasm")));
+    let out = out.unwrap_or_else(|| target.join(format!("{name}.wasm")));
     if let Some(parent) = out.parent() {
         std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
     }
-    std::fs::write(&out, &built.component).with_context(|| out.display().to_string())?;
-    let bytes = built.component.len();
+    std::fs::write(&out, &component).with_context(|| out.display().to_string())?;
+    let (bytes, digest) = (component.len(), inspection.digest);
     let text = format!(
-        "{} {} → {} ({bytes} bytes, sha256 {})\nnext: quorate recipe install {}",
+        "{} {} → {} ({bytes} bytes, sha256 {digest})\nnext: quorate recipe install {}",
         name,
         inspection.descriptor.version,
         out.display(),
-        built.digest,
         out.display()
     );
     let value = json!({
@@ -128,10 +130,25 @@ fn build(
         "version": inspection.descriptor.version,
         "file": out.display().to_string(),
         "bytes": bytes,
-        "digest": built.digest,
+        "digest": digest.to_string(),
     });
     output.print(&text, &value);
     Ok(())
+}
+
+fn build_crate(folder: &Path, features: Vec<String>, output: Output) -> Result<Vec<u8>> {
+    let toolchain = quorate_recipe_build::install(&mut |text| output.note(text))?;
+    let folder = folder.to_path_buf();
+    let request = BuildRequest { folder, package: None, features, target_folder: None };
+    let built = quorate_recipe_build::build(&request, &toolchain, &mut |text| output.note(text))?;
+    Ok(built.component)
+}
+
+/// What another language's compiler made.
+fn component_of_module(path: &Path) -> Result<Vec<u8>> {
+    let module = std::fs::read(path).with_context(|| path.display().to_string())?;
+    quorate_recipe_build::component_from(&module)
+        .with_context(|| format!("{} cannot be a recipe", path.display()))
 }
 
 fn test(folder: &Path) -> Result<()> {
@@ -342,46 +359,6 @@ async fn change_version(
     });
     output.print(&text, &value);
     Ok(())
-}
-
-fn inspect_file(path: &Path, output: Output) -> Result<()> {
-    let component = std::fs::read(path).with_context(|| path.display().to_string())?;
-    let inspection = quorate_recipe_host::inspect(&component)
-        .with_context(|| format!("{} is no recipe", path.display()))?;
-    let descriptor = &inspection.descriptor;
-    let mut text = describe(&descriptor.name, &descriptor.version, &descriptor.doc);
-    text.push_str(&operations_text(&descriptor.operations));
-    text.push_str(&format!(
-        "\n\n{} bytes, sha256 {}",
-        inspection.component_bytes, inspection.digest
-    ));
-    let value = json!({
-        "name": descriptor.name,
-        "version": descriptor.version,
-        "doc": descriptor.doc,
-        "operations": descriptor.operations,
-        "bytes": inspection.component_bytes,
-        "compiled_bytes": inspection.compiled_bytes,
-        "describe_fuel": inspection.describe_fuel,
-        "digest": inspection.digest.to_string(),
-        "imports": inspection.imports,
-    });
-    output.print(&text, &value);
-    Ok(())
-}
-
-async fn inspect_installed(client: &Client, wanted: &str, output: Output) -> Result<()> {
-    let recipe = find(client, wanted).await?;
-    let descriptor = &recipe.descriptor;
-    let mut text = describe(&descriptor.name, &descriptor.version, &descriptor.doc);
-    text.push_str(&operations_text(&descriptor.operations));
-    text.push_str(&format!("\n\n{} bytes, sha256 {}", recipe.bytes, recipe.digest));
-    output.print(&text, &recipe_json(&recipe));
-    Ok(())
-}
-
-fn describe(name: &str, version: &str, doc: &str) -> String {
-    format!("{name} {version}\n{doc}\n\n")
 }
 
 pub(crate) fn operations_text(operations: &[quorate_types::recipe::OperationDescriptor]) -> String {

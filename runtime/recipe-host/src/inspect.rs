@@ -56,7 +56,9 @@ impl Compiler {
         Ok(self.inspection(&compiled, bytes.len()))
     }
 
-    fn inspection(&self, compiled: &CompiledRecipe, component_bytes: usize) -> Inspection {
+    /// What is known of a component that this compiler has compiled.
+    #[must_use]
+    pub fn inspection(&self, compiled: &CompiledRecipe, component_bytes: usize) -> Inspection {
         let component = compiled.component();
         let component_type = component.component_type();
         let resources = component.resources_required();

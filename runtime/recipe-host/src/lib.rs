@@ -23,6 +23,7 @@ mod host_functions;
 mod inspect;
 mod recipe_log;
 mod run_state;
+mod sample;
 mod view_slot;
 
 pub use catalogue::Catalogue;
@@ -34,3 +35,4 @@ pub use figures::RecipeFigures;
 pub use inspect::{Inspection, inspect};
 pub use quorate_machine::LogLevel;
 pub use recipe_log::{RecipeLine, RecipeLog};
+pub use sample::{Sample, SampleMount};

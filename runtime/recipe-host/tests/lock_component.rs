@@ -2,7 +2,8 @@
 
 mod support;
 
-use quorate_types::{ErrorCode, Operation, Outcome, Reply, SessionId};
+use quorate_recipe_host::{SampleMount, component_digest};
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, SessionId};
 use serde::{Deserialize, Serialize};
 use support::recipes::component;
 use support::stage::{COMPILER, Stage};
@@ -131,5 +132,37 @@ fn a_try_of_a_held_lock_is_refused_at_once() {
     let second = stage.open();
     granted(&acquire(&mut stage, first, None));
     let refusal = acquire(&mut stage, second, Some(0)).expect_err("it is held");
+    assert_eq!(refusal.code, ErrorCode::RecipeRefused, "{refusal}");
+}
+
+fn sample_mount(config: &[u8]) -> Result<SampleMount, Refusal> {
+    let bytes = lock_component();
+    let compiled = COMPILER.compile(&component_digest(&bytes), &bytes).expect("it is accepted");
+    SampleMount::new(&compiled, &bytes, config.to_vec().into())
+}
+
+#[test]
+fn a_sample_costs_the_same_each_time_and_leaves_nothing_for_the_next() {
+    let mount = sample_mount(&[]).expect("it is mounted");
+    let (first, again) = (mount.sample("acquire", &[]), mount.sample("acquire", &[]));
+    assert_eq!(granted(&first.outcome), granted(&again.outcome));
+    assert_eq!(first.fuel, again.fuel);
+    let held = mount.sample("holder", &[]);
+    let Ok(Reply::Called(reply)) = held.outcome else { panic!("{held:?}") };
+    assert_eq!(*reply, [0xf6], "null in CBOR: nobody holds the lock");
+    assert!(0 < held.fuel && held.fuel < first.fuel, "{} and {}", held.fuel, first.fuel);
+    let fence = minicbor_serde::to_vec(Fence { fence: 1 }).expect("CBOR");
+    let refusal = mount.sample("release", &fence).outcome.expect_err("nobody holds the lock");
+    assert_eq!(refusal.recipe_code.as_deref(), Some("not-holder"));
+    let unknown = mount.sample("steal", &[]);
+    assert_eq!((unknown.outcome.map_err(|r| r.code), unknown.fuel), {
+        (Err(ErrorCode::UnknownOperation), 0)
+    });
+}
+
+#[test]
+fn a_configuration_that_the_recipe_refuses_mounts_no_sample() {
+    // A text where the lock expects a map.
+    let refusal = sample_mount(b"\x61x").err().expect("it is refused");
     assert_eq!(refusal.code, ErrorCode::RecipeRefused, "{refusal}");
 }

@@ -1,9 +1,11 @@
 //! Runs cargo on a recipe's crate.
 //!
 //! Comes in: where the crate is and how to compile it. Goes out: a component.
-//! Invariant: no path of this machine gets into the bytes, so that two folders give one digest.
+//! Invariant: no path of this machine gets into the bytes or decides their order, so that two folders
+//! give one digest.
 
 use crate::component::{component_from, digest_hex};
+use crate::stable_names::stable_names;
 use crate::toolchain::{TARGET, Toolchain};
 use crate::{BuildError, Say};
 use serde_json::Value;
@@ -160,6 +162,8 @@ fn compile(
     project: &Project,
     target_folder: &Path,
 ) -> Result<PathBuf, BuildError> {
+    let local_folders = project.local_packages.iter().map(|(_, folder)| folder.as_path());
+    let wrapper = stable_names(target_folder, local_folders)?;
     let mut command = toolchain.cargo();
     command
         .args(["rustc", "--lib", "--release", "--crate-type", "cdylib", "--target", TARGET])
@@ -169,6 +173,7 @@ fn compile(
         .arg(request.folder.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(target_folder)
+        .env("RUSTC_WRAPPER", wrapper)
         .env("CARGO_ENCODED_RUSTFLAGS", project.remapping(toolchain, target_folder));
     if !request.features.is_empty() {
         command.arg("--features").arg(request.features.join(","));

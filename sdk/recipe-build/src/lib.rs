@@ -7,6 +7,7 @@
 
 mod build;
 mod component;
+mod stable_names;
 mod toolchain;
 
 pub use build::{BuildRequest, BuiltRecipe, build};

@@ -73,7 +73,9 @@ impl Toolchain {
     pub(crate) fn arguments(&self) -> &'static [&'static str] {
         match self {
             Toolchain::Rustup => &[],
-            Toolchain::Debian { .. } => &["-Zbuild-std=std,panic_abort"],
+            // Without std's features: unwinding and backtraces, which no recipe has, are a tenth of
+            // what would be compiled.
+            Toolchain::Debian { .. } => &["-Zbuild-std=std,panic_abort", "-Zbuild-std-features="],
         }
     }
 

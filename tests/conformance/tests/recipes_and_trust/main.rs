@@ -5,6 +5,8 @@
 
 mod contention;
 mod hostile;
+mod new_recipe;
+mod other_language;
 mod second_recipe;
 mod standard;
 mod stranger;
