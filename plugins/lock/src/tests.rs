@@ -409,3 +409,9 @@ fn step_close(mount: &mut TestMount<Lock>, model: &mut Model, session: SessionId
         model.pass_on(mount, seed);
     }
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Lock>(folder);
+}

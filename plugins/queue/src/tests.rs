@@ -851,3 +851,9 @@ fn step_end(mount: &mut TestMount<Queue>, model: &mut Model, state: &mut u64) {
         fail(mount, session, &delivery, [0, 600][(splitmix64(state) % 2) as usize]).done();
     }
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Queue>(folder);
+}

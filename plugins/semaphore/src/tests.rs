@@ -656,3 +656,9 @@ fn it_says_what_it_takes_and_gives() {
     assert_eq!(names, ["acquire", "release", "renew", "resize", "leases"]);
     assert!(described.config_schema.contains("leases_max"));
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Semaphore>(folder);
+}

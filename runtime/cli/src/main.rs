@@ -10,7 +10,6 @@ mod cluster;
 mod dev;
 mod exit;
 mod fields;
-mod json_cbor;
 mod leader;
 mod lock;
 mod member;
@@ -18,6 +17,7 @@ mod next_step;
 mod output;
 mod profile;
 mod recipe;
+mod recipe_test;
 mod serve;
 mod standard_recipes;
 mod status;
@@ -28,6 +28,7 @@ use arguments::{Command, CommandLine, Reach};
 use clap::Parser;
 use output::Output;
 use quorate_client::Client;
+use quorate_recipe_scenario::json_cbor;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -7,21 +7,21 @@
 use crate::arguments::{Reach, RecipeCommand};
 use crate::exit::Mistake;
 use crate::output::{Output, listed, table};
-use crate::{connect, json_cbor};
+use crate::{connect, json_cbor, recipe_test};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_client::{
     Client, ComponentDigest, ErrorCode, InstalledRecipe, MountRequest, MountedRecipe,
 };
-use quorate_recipe_build::BuildRequest;
+use quorate_recipe_build::{BuildRequest, BuiltRecipe};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -> Result<()> {
     match command {
         RecipeCommand::Build { folder, out, features } => build(folder, out, features, output),
-        RecipeCommand::Test { folder } => test(&folder),
+        RecipeCommand::Test { folder } => recipe_test::run(&folder, output),
         RecipeCommand::Inspect { recipe } if Path::new(&recipe).is_file() => {
             inspect_file(Path::new(&recipe), output)
         }
@@ -90,10 +90,7 @@ fn build(
     features: Vec<String>,
     output: Output,
 ) -> Result<()> {
-    let toolchain = quorate_recipe_build::install(&mut |text| output.note(text))?;
-    let request =
-        BuildRequest { folder: folder.clone(), package: None, features, target_folder: None };
-    let built = quorate_recipe_build::build(&request, &toolchain, &mut |text| output.note(text))?;
+    let built = build_component(&folder, features, output)?;
     let inspection = quorate_recipe_host::inspect(&built.component)
         .context("the component was built and cannot be a recipe")?;
     let name = inspection.descriptor.name.clone();
@@ -122,16 +119,16 @@ fn build(
     Ok(())
 }
 
-fn test(folder: &Path) -> Result<()> {
-    let status = std::process::Command::new("cargo")
-        .arg("test")
-        .current_dir(folder)
-        .status()
-        .context("cannot run cargo")?;
-    if !status.success() {
-        bail!("the recipe's tests failed: see the messages above");
-    }
-    Ok(())
+/// Builds the recipe of a crate, with a Wasm compiler installed first if there is none.
+pub(crate) fn build_component(
+    folder: &Path,
+    features: Vec<String>,
+    output: Output,
+) -> Result<BuiltRecipe> {
+    let toolchain = quorate_recipe_build::install(&mut |text| output.note(text))?;
+    let folder = folder.to_path_buf();
+    let request = BuildRequest { folder, package: None, features, target_folder: None };
+    Ok(quorate_recipe_build::build(&request, &toolchain, &mut |text| output.note(text))?)
 }
 
 async fn install_file(client: &Client, path: &Path, output: Output) -> Result<()> {

@@ -4,14 +4,11 @@
 //! Prints microseconds per call, the least and the median over batches: a query from call to answer,
 //! an acquire and its release from request to applied transaction, and of these the runs alone.
 
-use std::time::{Duration, Instant};
-
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use quorate_machine::{Identity, RecipeCall};
+use quorate_recipe_test::{OneServer as Stage, path};
 use quorate_types::Reply;
-use support::stage::{Stage, path};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 const BATCHES: usize = 100;
 const CALLS: u32 = 200;
@@ -50,7 +47,11 @@ fn main() {
     });
     println!("  {} fuel a pair", (stage.executor.fuel_used() - fuel_before) / runs);
     println!("of these, the runs of the component alone:");
-    for (name, times) in &stage.run_times {
+    let mut run_times: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+    for run in &stage.runs {
+        run_times.entry(&run.name).or_default().push(run.time);
+    }
+    for (name, times) in run_times {
         let batches = times.chunks(CALLS as usize);
         report(name, batches.map(|batch| batch.iter().sum::<Duration>() / batch.len() as u32));
     }

@@ -3,12 +3,12 @@
 mod support;
 
 use quorate_recipe_host::{Compiler, RecipeError, component_digest};
+use quorate_recipe_test::COMPILER;
 use quorate_types::recipe::OperationKind;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use support::guests::{Described, Guest, HOST, contract};
-use support::stage::COMPILER;
 
 fn refusal(bytes: &[u8]) -> String {
     match COMPILER.compile(&component_digest(bytes), bytes) {

@@ -5,9 +5,9 @@
 mod support;
 
 use quorate_machine::{Identity, RecipeCall};
+use quorate_recipe_test::{OneServer as Stage, path};
 use quorate_types::{ErrorCode, Reply, SessionId};
 use support::guests::{Guest, HOST};
-use support::stage::{Stage, path};
 
 /// Leaves early when there are arguments.
 const BEHAVE: &str = "(if (local.get $arguments_len) (then (return (i32.const 512))))";

@@ -1,10 +1,8 @@
 //! The standard lock, as the component that servers run, on a machine with the real executor.
 
-mod support;
-
+use quorate_recipe_test::{COMPILER, OneServer as Stage};
 use quorate_types::{ErrorCode, Operation, Outcome, Reply, SessionId};
 use serde::{Deserialize, Serialize};
-use support::stage::{COMPILER, Stage};
 
 #[derive(Serialize)]
 struct Acquire {
@@ -67,7 +65,7 @@ fn the_lock_describes_itself_and_imports_only_the_contract() {
 #[test]
 fn the_lock_is_granted_waited_for_and_passed_on_in_order() {
     let (mut stage, first) = stage();
-    let (second, third) = (stage.open(), stage.open());
+    let (second, third) = (stage.open("tester", 30_000), stage.open("tester", 30_000));
     let first_fence = granted(&acquire(&mut stage, first, None));
     for waiter in [second, third] {
         let outcome = acquire(&mut stage, waiter, None);
@@ -90,7 +88,7 @@ fn the_lock_is_granted_waited_for_and_passed_on_in_order() {
 #[test]
 fn the_end_of_a_session_passes_its_lock_on() {
     let (mut stage, first) = stage();
-    let second = stage.open();
+    let second = stage.open("tester", 30_000);
     let first_fence = granted(&acquire(&mut stage, first, None));
     assert!(matches!(acquire(&mut stage, second, None), Ok(Reply::Parked(_))));
     let waiting = (second, stage.sequence(second));
@@ -111,7 +109,7 @@ fn a_lock_that_nobody_holds_leaves_nothing_behind() {
 #[test]
 fn a_try_of_a_held_lock_is_refused_at_once() {
     let (mut stage, first) = stage();
-    let second = stage.open();
+    let second = stage.open("tester", 30_000);
     granted(&acquire(&mut stage, first, None));
     let refusal = acquire(&mut stage, second, Some(0)).expect_err("it is held");
     assert_eq!(refusal.code, ErrorCode::RecipeRefused, "{refusal}");

@@ -8,7 +8,13 @@
 //!
 //! Traps and limits are not simulated: what panics here would trap there.
 
+mod draw;
+mod history;
 mod mounted;
+mod scenarios;
+mod served;
+mod simulated;
+mod simulation;
 
 use crate::codec;
 use crate::contract::{Outcome, Recipe};
@@ -19,6 +25,11 @@ use mounted::{Mounted, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
+
+pub use draw::{Draw, NextCall};
+pub use history::{CallRecord, History, Seen};
+pub use scenarios::run_scenarios;
+pub use simulation::Simulation;
 
 /// What a call came to.
 #[derive(Debug)]

@@ -1,5 +1,4 @@
-//! What the tests of this room share: guests written as text, and a stage to run them on.
+//! What the tests of this room share: guests written as text.
 #![allow(dead_code, missing_docs)]
 
 pub mod guests;
-pub mod stage;

@@ -9,6 +9,7 @@ use crate::contract::OperationKind;
 use crate::failure::{Failure, TreeError};
 use crate::object::{Level, Session, SessionId, Stat};
 use crate::ticket::TicketId;
+use quorate_recipe_scenario::MOUNT_PATH;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,9 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Znode {
     pub(crate) data: Vec<u8>,
     pub(crate) owner: Option<SessionId>,
-    created: u64,
-    modified: u64,
-    version: i32,
+    pub(crate) created: u64,
+    pub(crate) modified: u64,
+    pub(crate) version: i32,
     /// The number of the next sequential child.
     next_sequence: u32,
 }
@@ -65,9 +66,6 @@ pub(crate) struct World {
     pub(crate) runs: u64,
     pub(crate) scope: RunScope,
 }
-
-/// Where the mount of every test is.
-pub(crate) const MOUNT_PATH: &str = "/mount";
 
 thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };

@@ -10,16 +10,13 @@
 
 use crate::contract::{Descriptor, EndedTicket, Event, OperationKind, Outcome, Recipe};
 use crate::failure::{Failure, Result};
-use crate::host::native::{MOUNT_PATH, World, Znode, check_path, forget_world, with_world};
+use crate::host::native::{World, Znode, check_path, forget_world, with_world};
 use crate::object::{Call, Run, Session, SessionId};
 use crate::ticket::TicketId;
+use quorate_recipe_scenario::{MOUNT_PATH, SESSION_TIMEOUT_MS, START_MS};
 
-/// Any moment will do; this one is in November 2023.
-pub(crate) const START_MS: u64 = 1_700_000_000_000;
 /// Fired by one transaction, as on the server.
 const FIRED_MAX: usize = 64;
-/// What a client asks for if it does not say.
-const SESSION_TIMEOUT_MS: u32 = 10_000;
 
 /// The functions of one recipe.
 #[derive(Clone, Copy, Debug)]
@@ -222,7 +219,8 @@ impl Mounted {
         }
     }
 
-    fn commit(&mut self) {
+    /// Ends a transaction; nothing may have changed in it.
+    pub(crate) fn commit(&mut self) {
         self.world.reap();
         self.world.scope = Default::default();
         self.world.runs = 0;
