@@ -6,6 +6,7 @@ use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 mod holding;
 mod several;
+mod simulated;
 
 const OBJECT: &str = "orders";
 

@@ -1,5 +1,7 @@
 //! What the queue promises, one test for each promise.
 
+mod simulated;
+
 use super::*;
 use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 

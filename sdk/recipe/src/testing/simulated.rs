@@ -164,7 +164,7 @@ impl<'plan> Simulated<'plan> {
             }
             Step::Advance(ms) => {
                 self.trace.push(format!("advance {ms}"));
-                self.served.mounted.advance(*ms);
+                self.advance(*ms);
             }
             Step::Jump(ms) => {
                 self.trace.push(format!("jump {ms}"));
@@ -181,6 +181,17 @@ impl<'plan> Simulated<'plan> {
         }
         self.take_pushed();
         Ok(())
+    }
+
+    /// Stops wherever something is due, so that answers are noted at the time they were given.
+    fn advance(&mut self, ms: u64) {
+        let end_ms = self.served.mounted.world.now_ms + ms;
+        while let Some(at_ms) = self.served.mounted.next_due_ms().filter(|at_ms| *at_ms <= end_ms) {
+            let now_ms = self.served.mounted.world.now_ms;
+            self.served.mounted.advance(at_ms.saturating_sub(now_ms));
+            self.take_pushed();
+        }
+        self.served.mounted.world.now_ms = end_ms;
     }
 
     fn call(&mut self, place: usize, call: &NextCall) {
