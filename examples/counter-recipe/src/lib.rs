@@ -160,7 +160,7 @@ fn advance(run: &Run, by: u64, by_max: u64) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_recipe::testing::TestMount;
+    use quorate_recipe::testing::{Draw, NextCall, Seen, Simulation, TestMount};
 
     #[test]
     fn additions_add_up_per_counter() {
@@ -234,5 +234,53 @@ mod tests {
         let _ = mount.call::<u64>(session, "n", "wait", &wanted).parked();
         mount.close(session);
         assert_eq!((mount.paths().len(), mount.parked_count()), (0, 0));
+    }
+
+    #[test]
+    fn scenarios_leave_their_traces() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        quorate_recipe::testing::run_scenarios::<Counter>(folder);
+    }
+
+    fn next_call(draw: &mut Draw, _seen: &Seen<'_>) -> NextCall {
+        let client = usize::try_from(draw.below(3)).unwrap();
+        match draw.below(3) {
+            0 => NextCall::new(client, "n", "add", &Add { by: draw.below(4) }),
+            1 => NextCall::new(client, "n", "reserve", &Reserve { count: draw.below(12) }),
+            _ => {
+                let wanted = Await { at_least: draw.below(200), wait_ms: Some(1_000) };
+                NextCall::new(client, "n", "wait", &wanted)
+            }
+        }
+    }
+
+    #[test]
+    fn random_calls_and_faults_break_no_promise() {
+        Simulation::<Counter>::new(next_call)
+            .configuration(&Config { first: 0, block_max: 10 })
+            .configuration(&Config { first: 0, block_max: 5 })
+            .configuration(&Config { first: 7, block_max: 5 })
+            .invariant("the number is the sum of what was added and reserved", |seen| {
+                let calls = || seen.history().calls().iter().filter(|call| call.is_done());
+                let added: u64 =
+                    calls().filter_map(|call| call.arguments::<Add>()).map(|add| add.by).sum();
+                let reserved = calls().filter_map(|call| call.reply::<Block>());
+                let sum = added + reserved.map(|block| block.count).sum::<u64>();
+                let number = seen.get::<u64>("n").unwrap_or(0);
+                if number == sum { Ok(()) } else { Err(format!("{number}, not {sum}")) }
+            })
+            .invariant("nobody waits for a number that was reached", |seen| {
+                let number = seen.get::<u64>("n").unwrap_or(0);
+                let calls = seen.history().calls().iter();
+                let waiting = calls.filter(|call| call.is_unanswered());
+                let mut waiting = waiting.filter(|call| seen.history().is_open(call.session));
+                match waiting.find_map(|call| {
+                    call.arguments::<Await>().filter(|wanted| wanted.at_least <= number)
+                }) {
+                    Some(wanted) => Err(format!("{} of {number}", wanted.at_least)),
+                    None => Ok(()),
+                }
+            })
+            .run();
     }
 }

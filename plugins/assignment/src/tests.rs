@@ -601,3 +601,9 @@ fn balancing_again_changes_nothing() {
         assert_eq!(hands, once, "seed {seed}");
     }
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Assigner>(folder);
+}

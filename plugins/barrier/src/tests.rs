@@ -1,5 +1,7 @@
 //! What the barrier promises, one test for each promise.
 
+mod simulated;
+
 use super::*;
 use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
@@ -481,4 +483,10 @@ fn any_order_of_calls_and_ends_keeps_the_promises() {
         }
         model.settle(&mut mount, seed);
     }
+}
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Barrier>(folder);
 }

@@ -662,3 +662,9 @@ fn arguments_that_are_not_known_are_refused() {
     assert_eq!(refused.refused().code, "bad-arguments");
     assert_eq!(mount.paths(), [""; 0]);
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Configuration>(folder);
+}

@@ -356,3 +356,9 @@ fn any_order_of_calls_and_ends_keeps_the_promises() {
         assert!(mount.faults().is_empty(), "seed {seed}: {:?}", mount.faults());
     }
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Counter>(folder);
+}

@@ -497,3 +497,9 @@ fn any_order_of_calls_and_ends_keeps_the_promises() {
     }
     assert!(finished > 100, "rounds come to their end: {finished}");
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<DoubleBarrier>(folder);
+}

@@ -491,3 +491,9 @@ fn a_list_kept_by_differences_is_the_list() {
         }
     }
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Group>(folder);
+}

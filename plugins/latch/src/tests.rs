@@ -394,3 +394,9 @@ fn any_counts_in_any_order_reach_zero_once() {
         mount.assert_nothing_left();
     }
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<CountdownLatch>(folder);
+}

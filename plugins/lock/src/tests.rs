@@ -6,6 +6,7 @@ use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 mod holding;
 mod several;
+mod simulated;
 
 const OBJECT: &str = "orders";
 
@@ -408,4 +409,10 @@ fn step_close(mount: &mut TestMount<Lock>, model: &mut Model, session: SessionId
     if model.holder.is_some_and(|(holder, _)| holder == session) {
         model.pass_on(mount, seed);
     }
+}
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Lock>(folder);
 }

@@ -1,5 +1,7 @@
 //! What the queue promises, one test for each promise.
 
+mod simulated;
+
 use super::*;
 use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
@@ -848,4 +850,10 @@ fn step_end(mount: &mut TestMount<Queue>, model: &mut Model, state: &mut u64) {
     } else {
         fail(mount, session, &delivery, [0, 600][(splitmix64(state) % 2) as usize]).done();
     }
+}
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Queue>(folder);
 }

@@ -513,3 +513,9 @@ fn it_says_what_it_takes_and_gives() {
     assert_eq!(names, ["take", "lease", "give-back", "configure", "standing"]);
     assert!(described.config_schema.contains("lease_ms_max"));
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<RateLimiter>(folder);
+}

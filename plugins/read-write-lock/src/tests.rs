@@ -648,3 +648,9 @@ fn it_says_what_it_takes_and_gives() {
     assert_eq!(names, ["acquire", "release", "downgrade", "try-upgrade", "holders"]);
     assert!(described.config_schema.contains("claims_max"));
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<ReadWriteLock>(folder);
+}

@@ -569,3 +569,9 @@ fn any_order_of_calls_ends_and_time_keeps_the_promises() {
         assert_eq!(await_change(&mut mount, watching, 1).done().revision, 0);
     }
 }
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Registry>(folder);
+}

@@ -1,5 +1,7 @@
 //! What the semaphore promises, one test for each promise.
 
+mod simulated;
+
 use super::*;
 use quorate_recipe::Recipe;
 use quorate_recipe::testing::{Answer, TestMount, splitmix64};
@@ -655,4 +657,10 @@ fn it_says_what_it_takes_and_gives() {
     let names: Vec<_> = described.operations.iter().map(|operation| operation.name).collect();
     assert_eq!(names, ["acquire", "release", "renew", "resize", "leases"]);
     assert!(described.config_schema.contains("leases_max"));
+}
+
+#[test]
+fn scenarios_leave_their_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    quorate_recipe::testing::run_scenarios::<Semaphore>(folder);
 }

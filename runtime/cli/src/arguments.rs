@@ -305,7 +305,7 @@ pub(crate) enum RecipeCommand {
         #[arg(long, value_delimiter = ',', value_name = "LIST")]
         features: Vec<String>,
     },
-    /// Run a recipe crate's native tests. Example: quorate recipe test .
+    /// Run a recipe crate's tests, then its scenarios as the servers would. Example: quorate recipe test .
     Test {
         /// The crate's folder.
         #[arg(default_value = ".")]

@@ -10,7 +10,6 @@ mod cluster;
 mod dev;
 mod exit;
 mod fields;
-mod json_cbor;
 mod leader;
 mod lock;
 mod member;
@@ -22,6 +21,7 @@ mod readme;
 mod recipe;
 mod recipe_inspect;
 mod recipe_new;
+mod recipe_test;
 mod serve;
 mod shadow;
 mod standard_recipes;
@@ -33,6 +33,7 @@ use arguments::{Command, CommandLine, Reach};
 use clap::Parser;
 use output::Output;
 use quorate_client::Client;
+use quorate_recipe_scenario::json_cbor;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -7,8 +7,8 @@
 use crate::arguments::{Reach, RecipeCommand};
 use crate::exit::Mistake;
 use crate::output::{Output, listed, table};
-use crate::{connect, json_cbor, readme, recipe_inspect, recipe_new};
-use anyhow::{Context, Result, bail};
+use crate::{connect, json_cbor, readme, recipe_inspect, recipe_new, recipe_test};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_client::{
@@ -22,7 +22,7 @@ pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -
     match command {
         RecipeCommand::New(arguments) => recipe_new::run(&arguments, output),
         RecipeCommand::Build { source, out, features } => build(&source, out, features, output),
-        RecipeCommand::Test { folder } => test(&folder),
+        RecipeCommand::Test { folder } => recipe_test::run(&folder, output),
         RecipeCommand::Inspect { recipe } if Path::new(&recipe).is_file() => {
             recipe_inspect::file(Path::new(&recipe), output)
         }
@@ -107,7 +107,7 @@ fn build(source: &Path, out: Option<PathBuf>, features: Vec<String>, output: Out
         let folder = source.parent().unwrap_or(source).to_path_buf();
         (component_of_module(source)?, folder)
     } else {
-        (build_crate(source, features, output)?, source.join("target"))
+        (build_component(source, features, output)?, source.join("target"))
     };
     let inspection = quorate_recipe_host::inspect(&component)
         .context("the component was built and cannot be a recipe")?;
@@ -136,7 +136,12 @@ fn build(source: &Path, out: Option<PathBuf>, features: Vec<String>, output: Out
     Ok(())
 }
 
-fn build_crate(folder: &Path, features: Vec<String>, output: Output) -> Result<Vec<u8>> {
+/// Builds the recipe of a crate, with a Wasm compiler installed first if there is none.
+pub(crate) fn build_component(
+    folder: &Path,
+    features: Vec<String>,
+    output: Output,
+) -> Result<Vec<u8>> {
     let toolchain = quorate_recipe_build::install(&mut |text| output.note(text))?;
     let folder = folder.to_path_buf();
     let request = BuildRequest { folder, package: None, features, target_folder: None };
@@ -149,18 +154,6 @@ fn component_of_module(path: &Path) -> Result<Vec<u8>> {
     let module = std::fs::read(path).with_context(|| path.display().to_string())?;
     quorate_recipe_build::component_from(&module)
         .with_context(|| format!("{} cannot be a recipe", path.display()))
-}
-
-fn test(folder: &Path) -> Result<()> {
-    let status = std::process::Command::new("cargo")
-        .arg("test")
-        .current_dir(folder)
-        .status()
-        .context("cannot run cargo")?;
-    if !status.success() {
-        bail!("the recipe's tests failed: see the messages above");
-    }
-    Ok(())
 }
 
 async fn install_file(client: &Client, path: &Path, output: Output) -> Result<()> {

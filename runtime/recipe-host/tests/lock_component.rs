@@ -136,7 +136,7 @@ fn a_try_of_a_held_lock_is_refused_at_once() {
 }
 
 fn sample_mount(config: &[u8]) -> Result<SampleMount, Refusal> {
-    let bytes = lock_component();
+    let bytes = component("lock");
     let compiled = COMPILER.compile(&component_digest(&bytes), &bytes).expect("it is accepted");
     SampleMount::new(&compiled, &bytes, config.to_vec().into())
 }

@@ -196,7 +196,7 @@ fn operations_and_arguments_that_are_not_known_are_refused() {
     let refused = mount.call::<()>(session, "object", "act", &"text").refused();
     assert_eq!(refused.code, "bad-arguments");
     let refused = mount.call::<()>(session, "a/b", "act", &Vec::<Ask>::new()).refused();
-    assert_eq!(refused.code, "bad-path");
+    assert_eq!(refused.code, "bad-arguments");
 }
 
 #[test]

@@ -29,6 +29,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("quorate-recipe-host", &["quorate-types", "quorate-machine"]),
     (
+        "quorate-recipe-test",
+        &["quorate-types", "quorate-machine", "quorate-recipe-host", "quorate-recipe-scenario"],
+    ),
+    (
         "quorate-server",
         &[
             "quorate-types",
@@ -47,11 +51,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "quorate-server",
             "quorate-recipe-host",
             "quorate-recipe-build",
+            "quorate-recipe-scenario",
+            "quorate-recipe-test",
         ],
     ),
-    ("quorate-recipe", &["quorate-recipe-macros"]),
+    ("quorate-recipe", &["quorate-recipe-macros", "quorate-recipe-scenario"]),
     ("quorate-recipe-macros", &[]),
     ("quorate-recipe-build", &[]),
+    ("quorate-recipe-scenario", &[]),
     ("quorate-client", &["quorate-types", "quorate-wire", "quorate-planted-bugs"]),
     ("quorate-lock", &["quorate-recipe"]),
     ("quorate-value", &["quorate-recipe"]),
@@ -78,6 +85,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "quorate-machine",
             "quorate-replica",
             "quorate-planted-bugs",
+            "quorate-recipe-scenario",
         ],
     ),
     (

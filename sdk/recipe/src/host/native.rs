@@ -9,6 +9,7 @@ use crate::contract::OperationKind;
 use crate::failure::{Failure, TreeError};
 use crate::object::{Level, Session, SessionId, Stat};
 use crate::ticket::TicketId;
+use quorate_recipe_scenario::MOUNT_PATH;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,9 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Znode {
     pub(crate) data: Vec<u8>,
     pub(crate) owner: Option<SessionId>,
-    created: u64,
-    modified: u64,
-    version: i32,
+    pub(crate) created: u64,
+    pub(crate) modified: u64,
+    pub(crate) version: i32,
     /// The number of the next sequential child.
     next_sequence: u32,
 }
@@ -51,17 +52,20 @@ pub(crate) struct World {
     pub(crate) znodes: BTreeMap<String, Znode>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) tickets: BTreeMap<TicketId, ParkedCall>,
-    pub(crate) answers: BTreeMap<TicketId, Result<Vec<u8>, Failure>>,
+    /// What was pushed to parked calls and not fetched yet, in the order of the answers.
+    pub(crate) answers: Vec<(TicketId, Result<Vec<u8>, Failure>)>,
     /// By object and name.
     pub(crate) timers: BTreeMap<(String, String), u64>,
     pub(crate) log: Vec<(Level, String)>,
     pub(crate) now_ms: u64,
+    /// The number of the next transaction, which is what a run becomes that may change something.
     pub(crate) zxid: u64,
+    /// When the last transaction was made.
+    pub(crate) stamped_ms: u64,
+    /// Runs of the transaction that is being made: part of each run's seed.
+    pub(crate) runs: u64,
     pub(crate) scope: RunScope,
 }
-
-/// Where the mount of every test is.
-pub(crate) const MOUNT_PATH: &str = "/mount";
 
 thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
@@ -99,13 +103,15 @@ fn name_of(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-/// As the server: no empty segment, none that is a dot or two, no control characters.
-fn check_path(path: &str) -> Result<(), TreeError> {
+/// As the server: no empty segment, none that is a dot or two, none of ZooKeeper's forbidden
+/// characters.
+pub(crate) fn check_path(path: &str) -> Result<(), TreeError> {
+    let is_forbidden = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{ffff}')
+    };
     let is_bad = |segment: &str| {
-        segment.is_empty()
-            || segment == "."
-            || segment == ".."
-            || segment.chars().any(char::is_control)
+        segment.is_empty() || segment == "." || segment == ".." || segment.chars().any(is_forbidden)
     };
     if !path.is_empty() && path.split('/').any(is_bad) {
         return Err(TreeError::BadPath);
@@ -130,11 +136,18 @@ impl World {
         }
     }
 
+    fn is_query(&self) -> bool {
+        matches!(self.scope.caller, Some((_, OperationKind::Query)))
+    }
+
     fn writable(&self) -> Result<(), TreeError> {
-        match self.scope.caller {
-            Some((_, OperationKind::Query)) => Err(TreeError::ReadOnly),
-            _ => Ok(()),
-        }
+        if self.is_query() { Err(TreeError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// Number and time of the run: those of the transaction it becomes. A query becomes none and
+    /// sees what the last one left, its time too.
+    fn stamp(&self) -> (u64, u64) {
+        if self.is_query() { (self.zxid - 1, self.stamped_ms) } else { (self.zxid, self.now_ms) }
     }
 
     /// A query that changes what has no error to give traps.
@@ -152,18 +165,22 @@ impl World {
         data: &[u8],
         owner: Option<SessionId>,
     ) -> Result<(), TreeError> {
-        self.writable()?;
         check_path(path)?;
-        if owner.is_some_and(|owner| !self.is_live(owner)) {
-            return Err(TreeError::NoSession);
+        if path.is_empty() {
+            return Err(TreeError::NodeExists);
         }
+        self.writable()?;
+        let parent = self.znodes.get(parent_of(path)).ok_or(TreeError::NoNode)?;
         if self.znodes.contains_key(path) {
             return Err(TreeError::NodeExists);
         }
-        let parent = self.znodes.get_mut(parent_of(path)).ok_or(TreeError::NoNode)?;
         if parent.owner.is_some() {
             return Err(TreeError::NoChildrenForEphemerals);
         }
+        if owner.is_some_and(|owner| !self.is_live(owner)) {
+            return Err(TreeError::NoSession);
+        }
+        let parent = self.znodes.get_mut(parent_of(path)).ok_or(TreeError::NoNode)?;
         parent.next_sequence += 1;
         let (created, modified) = (self.zxid, self.zxid);
         let znode =
@@ -185,10 +202,11 @@ impl World {
     }
 
     pub(crate) fn delete(&mut self, path: &str, expected: Option<i32>) -> Result<(), TreeError> {
-        self.check_version(path, expected)?;
         if path.is_empty() {
+            self.writable()?;
             return Err(TreeError::BadPath);
         }
+        self.check_version(path, expected)?;
         if !self.child_names(path).is_empty() {
             return Err(TreeError::NotEmpty);
         }
@@ -236,6 +254,7 @@ pub(crate) fn exists(path: &str) -> bool {
 }
 
 pub(crate) fn count(path: &str) -> Result<u32, TreeError> {
+    check_path(path)?;
     get(path).map(|(_, stat)| stat.children).ok_or(TreeError::NoNode)
 }
 
@@ -244,10 +263,12 @@ pub(crate) fn scan(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<(String, Vec<u8>)>, TreeError> {
+    check_path(path)?;
     on_world(|world| {
         if !world.znodes.contains_key(path) {
             return Err(TreeError::NoNode);
         }
+        after.map_or(Ok(()), check_path)?;
         let names = world.child_names(path).into_iter();
         let wanted = names.filter(|name| after.is_none_or(|after| *name > after));
         let named = |name: &str| {
@@ -267,6 +288,7 @@ pub(crate) fn create_sequential(
     data: &[u8],
     owner: Option<SessionId>,
 ) -> Result<String, TreeError> {
+    check_path(parent_of(prefix))?;
     on_world(|world| {
         let parent = world.znodes.get(parent_of(prefix)).ok_or(TreeError::NoNode)?;
         let path = format!("{prefix}{:010}", parent.next_sequence);
@@ -296,22 +318,26 @@ pub(crate) fn find_session(id: SessionId) -> Option<Session> {
 }
 
 pub(crate) fn now_ms() -> u64 {
-    on_world(|world| world.now_ms)
+    on_world(|world| world.stamp().1)
 }
 
 pub(crate) fn zxid() -> u64 {
-    on_world(|world| world.zxid)
+    on_world(|world| world.stamp().0)
 }
 
-/// Differs from run to run because the zxid does (splitmix64's finalizer).
+/// As the server makes it of number, run and time, so that a recipe draws the same here.
 pub(crate) fn seed() -> (u64, u64) {
-    let mix = |mut word: u64| {
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
+    let fold = |left: u64, right: u64| {
+        let product = u128::from(left) * u128::from(right);
+        (product & u128::from(u64::MAX)) as u64 ^ (product >> 64) as u64
     };
-    let first = mix(zxid().wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    (first, mix(first.wrapping_add(0x9e37_79b9_7f4a_7c15)))
+    let mix = |left: u64, right: u64| {
+        let right = right.wrapping_add(0x9e37_79b9_7f4a_7c15) | 1;
+        fold(left ^ 0xd6e8_feb8_6659_fd93, right).wrapping_add(left.rotate_left(29))
+    };
+    let ((zxid, now_ms), runs) = on_world(|world| (world.stamp(), world.runs));
+    let base = mix(mix(zxid, runs), now_ms);
+    (mix(base, 1), mix(base, 2))
 }
 
 pub(crate) fn park(deadline_ms: Option<u64>) -> TicketId {
@@ -337,7 +363,7 @@ pub(crate) fn complete(ticket: TicketId, outcome: Result<Vec<u8>, Failure>) -> b
             return false;
         }
         world.tickets.remove(&ticket);
-        world.answers.insert(ticket, outcome);
+        world.answers.push((ticket, outcome));
         true
     })
 }

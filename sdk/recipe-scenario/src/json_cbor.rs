@@ -1,26 +1,50 @@
 //! JSON for people, CBOR for recipes: one meaning on both sides.
 //!
-//! Comes in: JSON from the command line, CBOR from a recipe. Goes out: the other. Invariant:
+//! Comes in: JSON from a person, CBOR from a recipe. Goes out: the other. Invariant:
 //! integers stay integers in the whole 64-bit range; bytes are shown as `{"bytes": "<hex>"}`, which
 //! is read back as bytes.
 
-use anyhow::{Context, Result, bail};
 use serde_cbor::Value as Cbor;
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
+use std::fmt;
+
+/// A value has no form on the other side, or bytes are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversionError(String);
+
+impl fmt::Display for ConversionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConversionError {}
+
+type Result<T> = std::result::Result<T, ConversionError>;
 
 /// The CBOR of a JSON value.
-pub(crate) fn to_cbor(json: &Json) -> Result<Vec<u8>> {
-    serde_cbor::to_vec(&cbor_of(json)?).context("cannot be written as CBOR")
+///
+/// # Errors
+/// A number that is neither of 64 bits nor a float.
+pub fn to_cbor(json: &Json) -> Result<Vec<u8>> {
+    let cannot = |error| ConversionError(format!("cannot be written as CBOR: {error}"));
+    serde_cbor::to_vec(&cbor_of(json)?).map_err(cannot)
 }
 
 /// The JSON of CBOR bytes; no bytes at all are `null`.
-pub(crate) fn to_json(cbor: &[u8]) -> Result<Json> {
+///
+/// # Errors
+/// They are not CBOR.
+pub fn to_json(cbor: &[u8]) -> Result<Json> {
     if cbor.is_empty() {
         return Ok(Json::Null);
     }
-    let value: Cbor = serde_cbor::from_slice(cbor).context("the recipe's reply is not CBOR")?;
-    Ok(json_of(&value))
+    let value: std::result::Result<Cbor, _> = serde_cbor::from_slice(cbor);
+    match value {
+        Ok(value) => Ok(json_of(&value)),
+        Err(error) => Err(ConversionError(format!("this is not CBOR: {error}"))),
+    }
 }
 
 fn cbor_of(json: &Json) -> Result<Cbor> {
@@ -31,7 +55,9 @@ fn cbor_of(json: &Json) -> Result<Cbor> {
             (Some(value), _, _) => Cbor::Integer(i128::from(value)),
             (None, Some(value), _) => Cbor::Integer(i128::from(value)),
             (None, None, Some(value)) => Cbor::Float(value),
-            (None, None, None) => bail!("{number} is no number that CBOR holds"),
+            (None, None, None) => {
+                return Err(ConversionError(format!("{number} is no number that CBOR holds")));
+            }
         },
         Json::String(text) => Cbor::Text(text.clone()),
         Json::Array(values) => Cbor::Array(values.iter().map(cbor_of).collect::<Result<_>>()?),
@@ -87,7 +113,8 @@ fn key(cbor: &Cbor) -> String {
 }
 
 /// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
