@@ -31,6 +31,8 @@ fn write_new(tool: &Tool, folder: &Path) -> Result<Value> {
         std::fs::remove_dir_all(folder)?;
     }
     let written = tool.done(&["recipe", "new", "high-water", "--folder", word(folder)?])?;
+    // Its author's crate does not lie in this workspace, whose style would be looked for above it.
+    std::fs::write(folder.with_file_name("rustfmt.toml"), "")?;
     if kept.is_dir() {
         std::fs::rename(&kept, folder.join("target"))?;
     }
