@@ -124,8 +124,8 @@ fn updates_that_are_lost_or_do_not_fit_are_found() {
 #[test]
 fn members_that_run_something_else_are_found() {
     let mut said = said();
-    let version = do_set(&mut said, "one");
-    let first = text(&said, version, "one", Fate::Set);
+    let current = do_set(&mut said, "one");
+    let first = text(&said, current, "one", Fate::Set);
     let version = do_stage(&mut said, 40);
     let staged = text(&said, version, "{}", Fate::Staged);
     told(&mut said, &of_member("m0"), &first).unwrap_err();

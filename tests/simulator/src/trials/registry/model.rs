@@ -237,7 +237,7 @@ impl Service {
             after.map(|(known, told)| ((at, revision), (*known, *told))),
         ];
         for ((first, low), (second, high)) in neighbours.into_iter().flatten() {
-            let has_changed = self.changed.range(first.next()..=second).next().is_some();
+            let has_changed = self.has_changed(first, second);
             if high < low || (high == low && has_changed) || (first == second && high != low) {
                 return Err(format!("revision {low} at {first}, {high} at {second}"));
             }
@@ -380,12 +380,15 @@ impl Service {
         Err(format!("{} is refused {word}, and that was never right", told.operation))
     }
 
+    /// Whether the list has surely changed after one transaction, up to another.
+    fn has_changed(&self, after: Zxid, to: Zxid) -> bool {
+        after < to && self.changed.range(after.next()..=to).next().is_some()
+    }
+
     /// Whether the list has surely changed from this revision to this transaction.
     fn has_changed_since(&self, revision: u64, at: Zxid) -> bool {
         let known = self.revisions.iter().find(|(_, told)| **told == revision);
-        known.is_some_and(|(first, _)| {
-            *first < at && self.changed.range(first.next()..=at).next().is_some()
-        })
+        known.is_some_and(|(first, _)| self.has_changed(*first, at))
     }
 
     /// Everything is at rest; `left` are the paths below the service.
