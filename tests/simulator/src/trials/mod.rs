@@ -9,9 +9,12 @@ mod queue;
 mod record;
 #[cfg(test)]
 mod said;
+mod semaphore;
 mod turn;
 
-pub use record::{Answered, CallName, LoggedCall, Parked, RecipeEntry, Result, Timeline, Told};
+pub use record::{
+    Answered, CallName, LoggedCall, Overdue, Parked, RecipeEntry, Result, Timeline, Told,
+};
 pub use turn::{EndedCall, Turn};
 
 use crate::plan::Plan;
@@ -97,7 +100,7 @@ impl Trial {
 }
 
 /// Every trial there is.
-pub const ALL: &[&Trial] = &[&queue::TRIAL];
+pub const ALL: &[&Trial] = &[&queue::TRIAL, &semaphore::TRIAL];
 
 /// The trial of a recipe.
 ///

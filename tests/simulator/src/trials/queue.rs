@@ -6,8 +6,8 @@
 
 use super::record::word_of;
 use super::{
-    Answered, EndedCall, LoggedCall, Promises, RecipeEntry, Result, Timeline, Told, Trial, Turn,
-    Work,
+    Answered, EndedCall, LoggedCall, Overdue, Promises, RecipeEntry, Result, Timeline, Told, Trial,
+    Turn, Work,
 };
 use crate::plan::Plan;
 use crate::work::to_cbor;
@@ -26,10 +26,6 @@ pub const TRIAL: Trial = Trial {
 };
 
 const QUEUES: [&str; 2] = ["a", "b"];
-
-/// A taker that waits although something is ready is overdue after so long, by the leaders' clock.
-const OVERDUE_MS: u64 = 60_000;
-const OVERDUE_ENTRIES: u32 = 50;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Config {
@@ -307,8 +303,8 @@ struct Queue {
     sizes: Timeline<(u64, u64, u64)>,
     /// Items surely in line, as of every transaction.
     ready: Timeline<u64>,
-    /// Since when a taker waits although an item is in line: time and entries.
-    overdue: Option<(u64, u32)>,
+    /// A taker waits although an item is in line.
+    overdue: Overdue,
 }
 
 impl Queue {
@@ -431,13 +427,8 @@ impl Queue {
 
     /// Nobody waits for long while something is in line.
     fn check_overdue(&mut self, now_ms: u64) -> Result {
-        if self.takers.is_empty() || self.surely_ready() == 0 {
-            self.overdue = None;
-            return Ok(());
-        }
-        let (since_ms, entries) = self.overdue.unwrap_or((now_ms, 0));
-        self.overdue = Some((since_ms, entries + 1));
-        if now_ms.saturating_sub(since_ms) > OVERDUE_MS && entries > OVERDUE_ENTRIES {
+        let is_due = !self.takers.is_empty() && self.surely_ready() > 0;
+        if self.overdue.passes(is_due, now_ms) {
             return Err(format!("{:?} wait although items are in line", self.takers));
         }
         Ok(())
@@ -529,7 +520,7 @@ impl QueuePromises {
         }
         let now_ms = entry.time_ms;
         if let Err(refusal) = &answered.outcome {
-            return check_wait_ended(entry, answered, word_of(refusal));
+            return answered.check_wait_ended(entry, word_of(refusal));
         }
         if call.operation == "take" {
             let deliveries: Vec<Delivery> = answered.reply()?.unwrap_or_default();
@@ -551,17 +542,6 @@ impl QueuePromises {
             }
         }
     }
-}
-
-fn check_wait_ended(entry: &RecipeEntry<'_>, answered: &Answered, word: &str) -> Result {
-    let call = &answered.call;
-    let is_right = match word {
-        "timed-out" => call.deadline_ms.is_some_and(|at_ms| at_ms <= entry.time_ms),
-        "cancelled" => true,
-        "session-expired" => entry.ended.contains(&call.name.0),
-        _ => false,
-    };
-    if is_right { Ok(()) } else { Err(format!("{call:?} is refused {word} at {}", entry.time_ms)) }
 }
 
 impl Promises for QueuePromises {

@@ -92,6 +92,46 @@ impl Answered {
     pub fn reply<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         self.outcome.as_ref().ok().map(|bytes| decode(bytes, &self.call.operation)).transpose()
     }
+
+    /// Whether a wait that the servers ended was to end then; `word`: why, as the caller is told.
+    ///
+    /// # Errors
+    /// When it was not, or the servers end no wait with this word.
+    pub fn check_wait_ended(&self, entry: &RecipeEntry<'_>, word: &str) -> Result {
+        let call = &self.call;
+        let is_right = match word {
+            "timed-out" => call.deadline_ms.is_some_and(|at_ms| at_ms <= entry.time_ms),
+            "cancelled" => true,
+            "session-expired" => entry.ended.contains(&call.name.0),
+            _ => false,
+        };
+        if is_right {
+            return Ok(());
+        }
+        Err(format!("{call:?} is refused {word} at {}", entry.time_ms))
+    }
+}
+
+/// Something that is to happen by itself, such as what a timer does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Overdue(Option<(u64, u32)>);
+
+/// By the leaders' clock. A clock may jump: entries count too.
+const OVERDUE_MS: u64 = 60_000;
+const OVERDUE_ENTRIES: u32 = 50;
+
+impl Overdue {
+    /// To be asked at every entry: whether it has been due for too long. `is_due`: it is due and has
+    /// not happened.
+    pub fn passes(&mut self, is_due: bool, now_ms: u64) -> bool {
+        if !is_due {
+            self.0 = None;
+            return false;
+        }
+        let (since_ms, entries) = self.0.unwrap_or((now_ms, 0));
+        self.0 = Some((since_ms, entries + 1));
+        now_ms.saturating_sub(since_ms) > OVERDUE_MS && entries > OVERDUE_ENTRIES
+    }
 }
 
 /// What a caller was told that left nothing in the log.
