@@ -6,6 +6,7 @@
 //! the log, never by how the recipe keeps its znodes. Every other checker looks on as in any run.
 
 mod queue;
+mod read_write_lock;
 mod record;
 #[cfg(test)]
 mod said;
@@ -100,7 +101,7 @@ impl Trial {
 }
 
 /// Every trial there is.
-pub const ALL: &[&Trial] = &[&queue::TRIAL, &semaphore::TRIAL];
+pub const ALL: &[&Trial] = &[&queue::TRIAL, &semaphore::TRIAL, &read_write_lock::TRIAL];
 
 /// The trial of a recipe.
 ///
