@@ -5,7 +5,10 @@
 //! [`ALL`]. Invariant: promises are judged by what callers asked for and were told, in the order of
 //! the log, never by how the recipe keeps its znodes. Every other checker looks on as in any run.
 
+mod election;
+mod lock;
 mod queue;
+mod rate_limiter;
 mod read_write_lock;
 mod record;
 #[cfg(test)]
@@ -101,7 +104,14 @@ impl Trial {
 }
 
 /// Every trial there is.
-pub const ALL: &[&Trial] = &[&queue::TRIAL, &semaphore::TRIAL, &read_write_lock::TRIAL];
+pub const ALL: &[&Trial] = &[
+    &queue::TRIAL,
+    &semaphore::TRIAL,
+    &read_write_lock::TRIAL,
+    &lock::TRIAL,
+    &election::TRIAL,
+    &rate_limiter::TRIAL,
+];
 
 /// The trial of a recipe.
 ///

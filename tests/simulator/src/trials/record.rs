@@ -210,6 +210,13 @@ impl<T: PartialEq> Timeline<T> {
         self.0.get(later.checked_sub(1)?).map(|(_, value)| value)
     }
 
+    /// The first value that came after this transaction.
+    #[must_use]
+    pub fn after(&self, zxid: Zxid) -> Option<&T> {
+        let later = self.0.partition_point(|(since, _)| *since <= zxid);
+        self.0.get(later).map(|(_, value)| value)
+    }
+
     /// The values that there were from after one transaction to after another, the first perhaps
     /// `None`.
     pub fn within(&self, from: Zxid, to: Zxid) -> impl Iterator<Item = Option<&T>> {
@@ -233,6 +240,8 @@ mod tests {
         assert_eq!(timeline.at(Zxid(2)), None);
         assert_eq!(timeline.at(Zxid(6)), Some(&'a'));
         assert_eq!(timeline.at(Zxid(7)), Some(&'b'));
+        assert_eq!(timeline.after(Zxid(3)), Some(&'b'));
+        assert_eq!(timeline.after(Zxid(9)), None);
         let within: Vec<_> = timeline.within(Zxid(1), Zxid(7)).collect();
         assert_eq!(within, [None, Some(&'a'), Some(&'b')]);
         let within: Vec<_> = timeline.within(Zxid(8), Zxid(8)).collect();
