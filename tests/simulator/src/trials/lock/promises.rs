@@ -546,7 +546,9 @@ mod tests {
         let text = take(&mut said, 2, "a", &one()).unwrap_err();
         assert!(text.contains("is granted"), "{text}");
         let mut said = self::said();
-        said.done(2, A, &one(), &first, vec![]).unwrap_err();
+        take(&mut said, 1, "b", &one()).unwrap();
+        let text = said.done(2, A, &one(), &first, vec![]).unwrap_err();
+        assert!(text.contains("is not the number"), "{text}");
     }
 
     #[test]
