@@ -128,7 +128,7 @@ impl Election {
             return Err(Failure::new("led", message).with_detail(&leader));
         }
         let room = u64::from(config.observers_max) + 2 * u64::from(config.candidates_max);
-        if u64::from(call.count("")?) >= room {
+        if u64::from(crowd(call)?) >= room {
             let message = "too many candidates are in line; try later";
             return Err(Failure::new("line-full", message));
         }
@@ -189,7 +189,7 @@ impl Election {
         if seen.wait_ms == Some(0) {
             return Err(Failure::new("unchanged", "nothing has changed since this revision"));
         }
-        if call.count("")? >= call.config::<Config>()?.observers_max {
+        if crowd(call)? >= call.config::<Config>()?.observers_max {
             let message = "too many callers observe or are in line; try later";
             return Err(Failure::new("observers-full", message));
         }
@@ -285,6 +285,12 @@ fn is_called(run: &Run, name: &str) -> bool {
 fn is_line(run: &Run) -> Result<bool> {
     let first = run.first_after::<Waiting>("", LINE)?;
     Ok(matches!(first, Some((_, Waiting::InLine(_)))))
+}
+
+/// Znodes of those who wait: one of an observer, two of a candidate.
+fn crowd(run: &Run) -> Result<u32> {
+    let beside = u32::from(run.exists(LEADER)) + u32::from(run.exists(CHANGED));
+    Ok(run.count("")?.saturating_sub(beside))
 }
 
 fn check_config(config: &Config) -> Result<()> {

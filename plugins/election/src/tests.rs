@@ -437,8 +437,9 @@ fn lists_are_bounded_and_observers_leave_room_for_candidates() {
     let mut mount = TestMount::<Election>::with_config(&config);
     let (a, b) = (mount.session(), mount.session());
     let begun = campaign_as(&mut mount, a, "leading").done();
-    observe(&mut mount, b, begun.term).parked();
-    observe(&mut mount, b, begun.term).parked();
+    for _ in 0..3 {
+        observe(&mut mount, b, begun.term).parked();
+    }
     assert_eq!(observe(&mut mount, b, begun.term).refused().code, "observers-full");
     campaign_as(&mut mount, b, "one").parked();
     campaign_as(&mut mount, b, "two").parked();

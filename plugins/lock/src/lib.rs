@@ -284,7 +284,7 @@ fn wait(call: &Call, locks: &[Object], wait_ms: Option<u64>, claim: Claim) -> Re
     }
     let waiters_max = call.config::<Config>()?.waiters_max;
     for lock in locks {
-        if lock.exists("") && lock.count("")? > waiters_max {
+        if line::waiters(lock)? >= waiters_max {
             let message = format!("{waiters_max} wait for lock {:?} already", lock.path());
             return Err(Failure::new("line-full", message));
         }

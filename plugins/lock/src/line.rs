@@ -76,6 +76,15 @@ pub(crate) fn is_idle(lock: &Object) -> Result<bool> {
     Ok(!lock.exists("") || lock.count("")? == 0)
 }
 
+/// How many are in line.
+pub(crate) fn waiters(lock: &Object) -> Result<u32> {
+    if !lock.exists("") {
+        return Ok(0);
+    }
+    let beside = u32::from(lock.exists(HOLDER)) + u32::from(lock.exists(DELAY));
+    Ok(lock.count("")?.saturating_sub(beside))
+}
+
 pub(crate) fn is_free(lock: &Object) -> bool {
     !lock.exists(HOLDER) && !lock.exists(DELAY)
 }

@@ -99,7 +99,11 @@ impl RateLimiter {
     pub fn give_back(call: &Call, given: GiveBack) -> Result<Taken> {
         let holder = call.get::<Holder>(&holder_name(call.session()))?;
         let find = |holder: Holder| {
-            let place = holder.leases.iter().position(|lease| lease.fence == given.fence)?;
+            // Its timer may be late: what comes back after its time counts as spent all the same.
+            let is_meant = |lease: &Quota| {
+                lease.fence == given.fence && lease.ends_at_ms > call.now_ms()
+            };
+            let place = holder.leases.iter().position(is_meant)?;
             Some((holder, place))
         };
         let Some((mut holder, place)) = holder.and_then(find) else {

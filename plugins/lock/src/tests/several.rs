@@ -315,6 +315,15 @@ fn a_full_line_at_one_lock_refuses_all() {
     assert_eq!(mount.paths().iter().filter(|path| path.starts_with('a')).count(), 0);
 }
 
+#[test]
+fn the_line_of_a_lock_that_is_free_is_no_longer_than_another() {
+    let mut mount = Mount::with_config(&Config { waiters_max: 1, ..Config::default() });
+    let (a, b) = (mount.session(), mount.session());
+    one(&mut mount, a, "b").done();
+    acquire_all(&mut mount, b, &["a", "b"]).parked();
+    assert_eq!(one(&mut mount, a, "a").refused().code, "line-full");
+}
+
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 #[derive(Clone, Debug)]

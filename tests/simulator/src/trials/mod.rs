@@ -10,19 +10,25 @@ mod barrier;
 mod configuration;
 mod counter;
 mod double_barrier;
+mod election;
 mod group;
 mod latch;
+mod lock;
 mod queue;
+mod rate_limiter;
+mod read_write_lock;
 mod record;
 mod registry;
 #[cfg(test)]
 mod said;
+mod semaphore;
 mod turn;
 mod value;
 mod waits;
 
 pub use record::{
-    Answered, CallName, Identities, LoggedCall, Parked, RecipeEntry, Result, Timeline, Told,
+    Answered, CallName, Identities, LoggedCall, Overdue, Parked, RecipeEntry, Result, Timeline,
+    Told,
 };
 pub use turn::{EndedCall, Turn};
 
@@ -115,10 +121,15 @@ pub const ALL: &[&Trial] = &[
     &configuration::TRIAL,
     &counter::TRIAL,
     &double_barrier::TRIAL,
+    &election::TRIAL,
     &group::TRIAL,
     &latch::TRIAL,
+    &lock::TRIAL,
     &queue::TRIAL,
+    &rate_limiter::TRIAL,
+    &read_write_lock::TRIAL,
     &registry::TRIAL,
+    &semaphore::TRIAL,
     &value::TRIAL,
 ];
 

@@ -6,8 +6,8 @@
 
 use super::waits::check_wait_ended;
 use super::{
-    Answered, EndedCall, LoggedCall, Promises, RecipeEntry, Result, Timeline, Told, Trial, Turn,
-    Work,
+    Answered, EndedCall, LoggedCall, Overdue, Promises, RecipeEntry, Result, Timeline, Told, Trial,
+    Turn, Work,
 };
 use crate::plan::Plan;
 use crate::work::to_cbor;
@@ -26,10 +26,6 @@ pub const TRIAL: Trial = Trial {
 };
 
 const QUEUES: [&str; 2] = ["a", "b"];
-
-/// A taker that waits although something is ready is overdue after so long, by the leaders' clock.
-const OVERDUE_MS: u64 = 60_000;
-const OVERDUE_ENTRIES: u32 = 50;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Config {
@@ -303,8 +299,8 @@ struct Queue {
     sizes: Timeline<(u64, u64, u64)>,
     /// Items surely in line, as of every transaction.
     ready: Timeline<u64>,
-    /// Since when a taker waits although an item is in line: time and entries.
-    overdue: Option<(u64, u32)>,
+    /// A taker waits although an item is in line.
+    overdue: Overdue,
 }
 
 impl Queue {
@@ -427,13 +423,8 @@ impl Queue {
 
     /// Nobody waits for long while something is in line.
     fn check_overdue(&mut self, now_ms: u64) -> Result {
-        if self.takers.is_empty() || self.surely_ready() == 0 {
-            self.overdue = None;
-            return Ok(());
-        }
-        let (since_ms, entries) = self.overdue.unwrap_or((now_ms, 0));
-        self.overdue = Some((since_ms, entries + 1));
-        if now_ms.saturating_sub(since_ms) > OVERDUE_MS && entries > OVERDUE_ENTRIES {
+        let is_due = !self.takers.is_empty() && self.surely_ready() > 0;
+        if self.overdue.passes(is_due, now_ms) {
             return Err(format!("{:?} wait although items are in line", self.takers));
         }
         Ok(())

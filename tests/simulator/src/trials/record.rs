@@ -95,6 +95,28 @@ impl Answered {
     }
 }
 
+/// Something that is to happen by itself, such as what a timer does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Overdue(Option<(u64, u32)>);
+
+/// By the leaders' clock. A clock may jump: entries count too.
+const OVERDUE_MS: u64 = 60_000;
+const OVERDUE_ENTRIES: u32 = 50;
+
+impl Overdue {
+    /// To be asked at every entry: whether it has been due for too long. `is_due`: it is due and has
+    /// not happened.
+    pub fn passes(&mut self, is_due: bool, now_ms: u64) -> bool {
+        if !is_due {
+            self.0 = None;
+            return false;
+        }
+        let (since_ms, entries) = self.0.unwrap_or((now_ms, 0));
+        self.0 = Some((since_ms, entries + 1));
+        now_ms.saturating_sub(since_ms) > OVERDUE_MS && entries > OVERDUE_ENTRIES
+    }
+}
+
 /// What a caller was told that left nothing in the log.
 pub struct Told<'a> {
     pub client: usize,
@@ -203,6 +225,13 @@ impl<T: PartialEq> Timeline<T> {
         self.0.get(later.checked_sub(1)?).map(|(_, value)| value)
     }
 
+    /// The first value that came after this transaction.
+    #[must_use]
+    pub fn after(&self, zxid: Zxid) -> Option<&T> {
+        let later = self.0.partition_point(|(since, _)| *since <= zxid);
+        self.0.get(later).map(|(_, value)| value)
+    }
+
     /// The values that there were from after one transaction to after another, the first perhaps
     /// `None`.
     pub fn within(&self, from: Zxid, to: Zxid) -> impl Iterator<Item = Option<&T>> {
@@ -226,6 +255,8 @@ mod tests {
         assert_eq!(timeline.at(Zxid(2)), None);
         assert_eq!(timeline.at(Zxid(6)), Some(&'a'));
         assert_eq!(timeline.at(Zxid(7)), Some(&'b'));
+        assert_eq!(timeline.after(Zxid(3)), Some(&'b'));
+        assert_eq!(timeline.after(Zxid(9)), None);
         let within: Vec<_> = timeline.within(Zxid(1), Zxid(7)).collect();
         assert_eq!(within, [None, Some(&'a'), Some(&'b')]);
         let within: Vec<_> = timeline.within(Zxid(8), Zxid(8)).collect();
