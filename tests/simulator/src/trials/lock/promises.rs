@@ -343,7 +343,7 @@ impl LockPromises {
         match (told.operation, word) {
             ("acquire" | "acquire-all", _) => {
                 let claim = Claim::read(session, object, told.operation, told.arguments)?;
-                Ok(self.is_unserved(&claim, word, now_ms, &was, detail.as_ref(), object))
+                Ok(self.is_unserved(&claim, word, now_ms, &states, detail.as_ref(), object))
             }
             ("release", "not-holder") => {
                 let fence = told.arguments::<Grant>()?.fence;
@@ -388,10 +388,11 @@ impl LockPromises {
         claim: &Claim,
         word: &str,
         now_ms: u64,
-        was: &dyn Fn(&dyn Fn(&Locks) -> bool) -> bool,
+        states: &[&Locks],
         detail: Option<&Holder>,
         object: &str,
     ) -> bool {
+        let was = |is_right: &dyn Fn(&Locks) -> bool| states.iter().any(|locks| is_right(locks));
         match word {
             "held" => {
                 claim.wait_ms == Some(0)
