@@ -106,7 +106,7 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// Whether this server answers by itself. A call whose mount is not known here goes to the
     /// leader, which knows better.
-    fn is_read(&self, operation: &Operation) -> bool {
+    pub(crate) fn is_read(&self, operation: &Operation) -> bool {
         match operation {
             Operation::Call { object, operation, .. } => {
                 self.machine.operation_kind(object, operation) == Ok(OperationKind::Query)

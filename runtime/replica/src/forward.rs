@@ -287,8 +287,10 @@ impl<E: RecipeExecutor> Replica<E> {
     /// Answers a submission of this server, if it still waits.
     pub(crate) fn answer_submission(&mut self, id: u64, outcome: Outcome) {
         let zxid = self.applied();
+        let query = self.query_of(id);
         match self.submissions.take(id) {
             Some(Waiter::Slot { connection, sequence, .. }) => {
+                let outcome = query.map_or(outcome, |query| self.read(connection, &query));
                 self.deliver_outcome(connection, sequence, zxid, outcome);
             }
             Some(Waiter::Connecting { connection }) => {
@@ -298,6 +300,19 @@ impl<E: RecipeExecutor> Replica<E> {
                 self.end_connection(connection, refusal);
             }
             None => {}
+        }
+    }
+
+    /// A query that came while its mount was not known here: the leader answered it from an earlier
+    /// state than the one that its client is told it shows, so it is answered anew from that.
+    fn query_of(&self, id: u64) -> Option<Operation> {
+        match &self.submissions.waiting.get(&id)?.request {
+            Request::Client { operation: operation @ Operation::Call { .. }, .. }
+                if self.is_read(operation) =>
+            {
+                Some(operation.clone())
+            }
+            _ => None,
         }
     }
 

@@ -40,8 +40,8 @@ struct Config {
 
 fn draw_config(choices: &mut Choices, _: &Plan) -> Bytes {
     to_cbor(&Config {
-        members_max: [3, 100][choices.below(2) as usize],
-        partitions_max: [8, 1_000][choices.below(2) as usize],
+        members_max: [3, 64][choices.below(2) as usize],
+        partitions_max: [8, 160][choices.below(2) as usize],
     })
 }
 

@@ -200,6 +200,9 @@ impl Document {
             "await-change" => self.wait(config, time_ms, call)?,
             "define" => {
                 let Define { definition } = call.arguments()?;
+                if definition.is_some() {
+                    self.check_free(None)?;
+                }
                 if let Some(definition) = &definition
                     && !(definition.is_proper() && self.now.present_fits(definition))
                 {
@@ -374,7 +377,12 @@ fn is_right_conflict(told: &Told<'_>, word: &str, status: &Status) -> Result<Opt
         _ => None,
     };
     let rolled_out = status.roll_out.as_ref().map(|roll_out| roll_out.version);
-    let is_free = ["set", "rollback", "stage", "remove"].contains(&told.operation);
+    let is_free = match told.operation {
+        "set" | "rollback" | "stage" | "remove" => true,
+        // No definition fits everything.
+        "define" => told.arguments::<Define>()?.definition.is_some(),
+        _ => false,
+    };
     let is_right = match word {
         "version-conflict" => if_version.is_some_and(|version| version != status.current),
         "rolling-out" => is_free && rolled_out.is_some(),

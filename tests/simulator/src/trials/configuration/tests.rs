@@ -119,6 +119,12 @@ fn updates_that_are_lost_or_do_not_fit_are_found() {
     let mut late = said();
     do_set(&mut late, "no JSON");
     late.done(1, DEFINE, &define, &(), vec![]).unwrap_err();
+
+    let mut staged = said();
+    do_set(&mut staged, "{\"port\": 1}");
+    do_stage(&mut staged, 10);
+    staged.done(1, DEFINE, &define, &(), vec![]).unwrap_err();
+    staged.done(1, DEFINE, &Define { definition: None }, &(), vec![]).unwrap();
 }
 
 #[test]
