@@ -83,6 +83,8 @@ pub struct Guest {
     pub imports: String,
     /// Further functions, globals and data.
     pub more: String,
+    /// Of 64 KiB each.
+    pub memory_pages: u32,
     /// The contract it is built against.
     pub contract: String,
 }
@@ -97,6 +99,7 @@ impl Default for Guest {
             migrate: String::from("i32.const 576"),
             imports: String::new(),
             more: String::new(),
+            memory_pages: 2,
             contract: contract(),
         }
     }
@@ -126,11 +129,11 @@ impl Guest {
     pub fn module(&self) -> Vec<u8> {
         let descriptor: String =
             self.described.layout(1024).iter().map(|byte| format!("\\{byte:02x}")).collect();
-        let Guest { describe, invoke, on_event, migrate, imports, more, .. } = self;
+        let Guest { describe, invoke, on_event, migrate, imports, more, memory_pages, .. } = self;
         let text = format!(
             r#"(module
               {imports}
-              (memory (export "memory") 2)
+              (memory (export "memory") {memory_pages})
               (global $top (mut i32) (i32.const 65536))
               (data (i32.const 1024) "{descriptor}")
               ;; 512: ok(done([])); its list begins at 528. 576: ok. 640: a short text.

@@ -85,9 +85,14 @@ fn a_new_recipe_is_well_formed_tested_built_installed_and_called() {
 /// The sources of a recipe and of the SDK below `to`, and what the SDK's manifests refer to.
 fn copy_sources(to: &Path) -> Result<()> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).context("a workspace")?;
-    for name in
-        ["Cargo.toml", "sdk/recipe", "sdk/recipe-macros", "sdk/wit", "examples/counter-recipe"]
-    {
+    for name in [
+        "Cargo.toml",
+        "sdk/recipe",
+        "sdk/recipe-macros",
+        "sdk/recipe-scenario",
+        "sdk/wit",
+        "examples/counter-recipe",
+    ] {
         copy(&top.join(name), &to.join(name))?;
     }
     Ok(())

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 fn cluster_of(seed: u64, servers: u64, limits: Limits) -> (Cluster, usize) {
     let mut cluster = Cluster::with_limits(seed, servers, limits);
     cluster.await_leader();
-    let client = cluster.add_served_client(None, 2_000);
+    let client = cluster.add_served_client(None, 5_000);
     cluster.ask(client, persistent("/a", "")).unwrap();
     (cluster, client)
 }
