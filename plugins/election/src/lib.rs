@@ -39,7 +39,7 @@ pub struct Config {
     pub observers_max: u32,
     /// Bytes of a candidate's value; at most 131072.
     pub value_bytes_max: u32,
-    /// Observers that one transaction answers, at most 350 and half a mebibyte; the next ones answer
+    /// Observers that one transaction answers, at most 300 and half a mebibyte; the next ones answer
     /// the others.
     pub answered_max: u32,
 }
@@ -96,7 +96,7 @@ const PAGE_READ_BYTES_MAX: u32 = 2 << 20;
 const NAME_BYTES_MAX: usize = 200;
 const VALUE_BYTES_MAX: u32 = 128 << 10;
 /// Answering is two changes each, and one run makes at most a thousand.
-const ANSWERED_MAX: u32 = 350;
+const ANSWERED_MAX: u32 = 300;
 /// Bytes of all the values that one run sends to observers.
 const ANSWERED_BYTES_MAX: u32 = 512 << 10;
 

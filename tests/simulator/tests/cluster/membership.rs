@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 fn cluster_of(seed: u64, servers: u64, limits: Limits) -> (Cluster, usize) {
     let mut cluster = Cluster::with_limits(seed, servers, limits);
     cluster.await_leader();
-    let client = cluster.add_served_client(None, 5_000);
+    // Long enough to try servers that are gone one after the other, a second each.
+    let client = cluster.add_served_client(None, 15_000);
     cluster.ask(client, persistent("/a", "")).unwrap();
     (cluster, client)
 }
