@@ -100,9 +100,8 @@ impl RateLimiter {
         let holder = call.get::<Holder>(&holder_name(call.session()))?;
         let find = |holder: Holder| {
             // Its timer may be late: what comes back after its time counts as spent all the same.
-            let is_meant = |lease: &Quota| {
-                lease.fence == given.fence && lease.ends_at_ms > call.now_ms()
-            };
+            let is_meant =
+                |lease: &Quota| lease.fence == given.fence && lease.ends_at_ms > call.now_ms();
             let place = holder.leases.iter().position(is_meant)?;
             Some((holder, place))
         };

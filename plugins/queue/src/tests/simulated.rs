@@ -98,7 +98,7 @@ fn random_calls_and_faults_break_no_promise() {
     Simulation::<Queue>::new(next_call)
         .clients(4)
         .configuration(&config)
-        .configuration(&Config { length_max: 3, ..config.clone() })
+        .configuration(&Config { length_max: 3, ..config })
         .newer::<Queue>()
         .invariant("no item is lost", |seen| {
             let known = known_items(seen);

@@ -51,7 +51,7 @@ fn random_calls_and_faults_break_no_promise() {
     Simulation::<Semaphore>::new(next_call)
         .clients(4)
         .configuration(&config)
-        .configuration(&Config { leases_max: 2, grants_max: 1, ..config.clone() })
+        .configuration(&Config { leases_max: 2, grants_max: 1, ..config })
         .newer::<Semaphore>()
         .invariant("no more is leased than there is", |seen| match leased(seen) {
             leased if leased > CAPACITY => Err(format!("{leased} of {CAPACITY}")),

@@ -13,6 +13,10 @@ use crate::contract::Recipe;
 use serde::Serialize;
 use std::marker::PhantomData;
 
+/// A step with its place in the run and the number of its first transaction.
+type NumberedStep = (usize, u64, Step);
+type Steps = Vec<NumberedStep>;
+
 /// Runs that are made to find a shorter trace.
 const SHORTENING_RUNS_MAX: usize = 2_000;
 
@@ -205,7 +209,7 @@ impl<R: Recipe> Simulation<R> {
     }
 
     /// The steps up to the one that broke something, each with the number of its first transaction.
-    fn run_seed(&self, seed: u64) -> Option<(Vec<(usize, u64, Step)>, Violation)> {
+    fn run_seed(&self, seed: u64) -> Option<(Steps, Violation)> {
         let mut run = match Simulated::begin(&self.plan) {
             Ok(run) => run,
             Err(violation) => return Some((Vec::new(), violation)),
@@ -223,7 +227,7 @@ impl<R: Recipe> Simulation<R> {
     }
 
     /// The trace and the words of the violation, if these steps break the rule.
-    fn replay(&self, steps: &[(usize, u64, Step)], rule: &str) -> Option<(Vec<String>, String)> {
+    fn replay(&self, steps: &[NumberedStep], rule: &str) -> Option<(Vec<String>, String)> {
         let mut run = match Simulated::begin(&self.plan) {
             Ok(run) => run,
             Err(violation) => return Some((Vec::new(), violation.how)),
@@ -242,7 +246,7 @@ impl<R: Recipe> Simulation<R> {
     }
 
     /// Leaves steps out, first many at once, as long as the rule is still broken.
-    fn shorten(&self, mut steps: Vec<(usize, u64, Step)>, rule: &str) -> Vec<(usize, u64, Step)> {
+    fn shorten(&self, mut steps: Steps, rule: &str) -> Steps {
         let mut runs = 0;
         let mut chunk = steps.len() / 2;
         while chunk > 0 && runs < SHORTENING_RUNS_MAX {
