@@ -84,6 +84,27 @@ pub enum RecipeRun<'a> {
     },
 }
 
+impl<'a> RecipeRun<'a> {
+    /// What is run: the operation's name; in parentheses, which cannot be in one, anything else.
+    #[must_use]
+    pub fn name(self) -> &'a str {
+        match self {
+            RecipeRun::Invoke { operation, .. } => operation,
+            RecipeRun::Migrate { .. } => "(migrate)",
+            RecipeRun::Event { event, .. } => match event {
+                RecipeEvent::Mounted => "(mounted)",
+                RecipeEvent::ObjectCreated => "(object-created)",
+                RecipeEvent::ConfigChanged(_) => "(config-changed)",
+                RecipeEvent::SessionClosed(_) => "(session-closed)",
+                RecipeEvent::Timer(_) => "(timer)",
+                RecipeEvent::TicketExpired { .. } => "(ticket-expired)",
+                RecipeEvent::TicketCancelled { .. } => "(ticket-cancelled)",
+                RecipeEvent::ZnodeChanged(_) => "(znode-changed)",
+            },
+        }
+    }
+}
+
 /// A recipe's refusal: the recipe worked and said no.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecipeFailure {

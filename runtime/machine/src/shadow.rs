@@ -7,9 +7,9 @@
 use crate::change::{AclSource, Change};
 use crate::executor::{ComponentStatus, RecipeEnd, RecipeExecutor, RecipeFault, RecipeRun};
 use crate::items::Mount;
-use crate::prepare::{Work, refusal_of_failure, refusal_of_fault, refuse};
+use crate::prepare::{Work, descriptor_of, refusal_of_failure, refusal_of_fault, refuse};
 use crate::request::Identity;
-use crate::tables::{Components, Mounts, State};
+use crate::tables::{Mounts, State};
 use crate::view::ViewMode;
 use crate::{Machine, acl};
 use alloc::format;
@@ -57,15 +57,12 @@ impl Shadow {
                 format!("a shadow runs 1 to {CALLS_MAX} calls"),
             );
         }
-        let state_version = |digest: &ComponentDigest| {
-            let component = machine.tables.get::<Components>(digest)?;
-            let facts = component.installed.as_ref()?;
-            Some((facts.1.name.clone(), facts.1.state_version))
-        };
-        let Some((name, version)) = state_version(&digest) else {
+        let Some(next) = descriptor_of(&*machine.tables, &digest) else {
             return refuse(ErrorCode::NoRecipe, format!("{digest} is not installed"));
         };
-        let (governing, from) = state_version(&mount.digest).expect("a mount's is installed");
+        let present = descriptor_of(&*machine.tables, &mount.digest).expect("it is installed");
+        let (name, version) = (next.name, next.state_version);
+        let (governing, from) = (present.name, present.state_version);
         if name != governing {
             let message = format!("{path} is governed by recipe {governing}, not by {name}");
             return refuse(ErrorCode::RecipeInUse, message);
@@ -157,12 +154,12 @@ impl Work {
         (run, mode): (RecipeRun<'_>, ViewMode),
         migrates_from: Option<u32>,
     ) -> ShadowEnd {
-        let fuel_before = executor.fuel_used();
+        let fuel_before = self.fuel_used;
         if let Some(from_state_version) = migrates_from {
             let migration = RecipeRun::Migrate { from_state_version };
             let end = self.run_uncounted(executor, mount, migration, ViewMode::Event);
             if !matches!(end, Ok(RecipeEnd::Handled)) {
-                let fuel = executor.fuel_used().saturating_sub(fuel_before);
+                let fuel = self.fuel_used - fuel_before;
                 return ShadowEnd { end, changes: Vec::new(), fuel };
             }
             // As if it had run in a transaction before.
@@ -171,7 +168,7 @@ impl Work {
         let before = self.changes.len();
         let end = self.run_uncounted(executor, mount, run, mode);
         let changes = self.changes[before..].to_vec();
-        ShadowEnd { end, changes, fuel: executor.fuel_used().saturating_sub(fuel_before) }
+        ShadowEnd { end, changes, fuel: self.fuel_used - fuel_before }
     }
 
     /// Compares the shadow's run with that of the version that governs, whose changes begin at

@@ -4,7 +4,7 @@
 //! recipes and mounts there are; counts nothing that was run only to be compared. Must never decide
 //! anything: figures differ between servers.
 
-use quorate_machine::{RecipeEnd, RecipeEvent, RecipeFault, RecipeRun};
+use quorate_machine::{RecipeEnd, RecipeFault, RecipeRun};
 use quorate_types::ZnodePath;
 use quorate_types::recipe::OperationFigures;
 use std::collections::BTreeMap;
@@ -17,7 +17,30 @@ const ROWS_MAX: usize = 20_000;
 /// Sums by mount and operation, since the process began.
 #[derive(Debug, Default)]
 pub struct RecipeFigures {
-    rows: Mutex<BTreeMap<(ZnodePath, String), OperationFigures>>,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    by_mount: BTreeMap<ZnodePath, BTreeMap<String, OperationFigures>>,
+    count: usize,
+}
+
+impl Rows {
+    /// The row of an operation; `None`: there is no room for one more. A row that is there is found
+    /// without an allocation, for this is done in every call.
+    fn of(&mut self, mount: &ZnodePath, operation: &str) -> Option<&mut OperationFigures> {
+        let known = self.by_mount.get(mount).is_some_and(|rows| rows.contains_key(operation));
+        if !known {
+            if self.count >= ROWS_MAX {
+                return None;
+            }
+            self.count += 1;
+            let rows = self.by_mount.entry(mount.clone()).or_default();
+            rows.insert(operation.to_owned(), OperationFigures::new(operation.to_owned()));
+        }
+        self.by_mount.get_mut(mount)?.get_mut(operation)
+    }
 }
 
 impl RecipeFigures {
@@ -29,13 +52,8 @@ impl RecipeFigures {
         end: Result<&RecipeEnd, &RecipeFault>,
         (fuel, took): (u64, Duration),
     ) {
-        let operation = name_of(run);
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (mount.clone(), operation.to_owned());
-        if rows.len() >= ROWS_MAX && !rows.contains_key(&key) {
-            return;
-        }
-        let row = rows.entry(key).or_insert_with(|| OperationFigures::new(operation.to_owned()));
+        let Some(row) = rows.of(mount, run.name()) else { return };
         row.runs += 1;
         match end {
             Ok(RecipeEnd::Refused(_)) => row.refused += 1,
@@ -54,27 +72,7 @@ impl RecipeFigures {
     #[must_use]
     pub fn of(&self, mount: &ZnodePath) -> Vec<OperationFigures> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = (mount.clone(), String::new());
-        let of_mount = rows.range(first..).take_while(|((owner, _), _)| owner == mount);
-        of_mount.map(|(_, row)| row.clone()).collect()
-    }
-}
-
-/// Operations by their names; the rest cannot be names of operations.
-fn name_of(run: RecipeRun<'_>) -> &str {
-    match run {
-        RecipeRun::Invoke { operation, .. } => operation,
-        RecipeRun::Migrate { .. } => "(migrate)",
-        RecipeRun::Event { event, .. } => match event {
-            RecipeEvent::Mounted => "(mounted)",
-            RecipeEvent::ObjectCreated => "(object-created)",
-            RecipeEvent::ConfigChanged(_) => "(config-changed)",
-            RecipeEvent::SessionClosed(_) => "(session-closed)",
-            RecipeEvent::Timer(_) => "(timer)",
-            RecipeEvent::TicketExpired { .. } => "(ticket-expired)",
-            RecipeEvent::TicketCancelled { .. } => "(ticket-cancelled)",
-            RecipeEvent::ZnodeChanged(_) => "(znode-changed)",
-        },
+        rows.by_mount.get(mount).map(|rows| rows.values().cloned().collect()).unwrap_or_default()
     }
 }
 

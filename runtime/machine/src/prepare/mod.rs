@@ -12,6 +12,7 @@ mod recipes;
 mod sessions;
 mod znodes;
 
+pub(crate) use mounts::descriptor_of;
 pub(crate) use recipes::{operation_kind, query, refusal_of_failure, refusal_of_fault};
 
 pub(crate) use znodes::{next_version, sequential_path};

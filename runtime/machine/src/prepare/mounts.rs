@@ -1,8 +1,9 @@
 //! Mounts: mount, change of a mount (configuration, recipe version, end of a suspension), unmount.
 //!
 //! Invariant: no mount lies within another; a mount's component is installed; tickets and timers
-//! of a mount go with it; no component takes over that a voter in touch cannot run. The `mounted` event, `config-changed` and a migration are part of the
-//! transaction they belong to: it is refused when they fail.
+//! of a mount go with it; no component takes over that a voter in touch cannot run. The `mounted`
+//! event, `config-changed` and a migration are part of the transaction they belong to: it is refused
+//! when they fail.
 
 use super::recipes::RunRefusal;
 use super::{Caller, Done, Step, Work, refuse};
@@ -36,7 +37,7 @@ pub(super) fn mount(
     let Operation::Mount { path, digest, config, open, fuel } = operation else {
         return Ok(Done::Nothing);
     };
-    let Some(descriptor) = descriptor_of(work, digest) else {
+    let Some(descriptor) = descriptor_of(&work.state, digest) else {
         return refuse(ErrorCode::NoRecipe, format!("{digest} is not installed"));
     };
     check_fuel(work, *fuel)?;
@@ -75,8 +76,12 @@ fn mount_at(work: &Work, path: &ZnodePath) -> Arc<Mount> {
     work.state.get::<Mounts>(path).expect("a mount just put is there")
 }
 
-fn descriptor_of(work: &Work, digest: &ComponentDigest) -> Option<RecipeDescriptor> {
-    let component = work.state.get::<Components>(digest)?;
+/// What an installed component says of itself.
+pub(crate) fn descriptor_of(
+    state: &impl State,
+    digest: &ComponentDigest,
+) -> Option<RecipeDescriptor> {
+    let component = state.get::<Components>(digest)?;
     component.installed.as_ref().map(|(_, descriptor)| descriptor.clone())
 }
 
@@ -156,7 +161,7 @@ fn alter(
     (path, before, descriptor): (&ZnodePath, &Arc<Mount>, &RecipeDescriptor),
     change: Change,
 ) -> Result<(), Refusal> {
-    let old = descriptor_of(work, &before.digest).expect("a mount's component is installed");
+    let old = descriptor_of(&work.state, &before.digest).expect("a mount's component is installed");
     if old.name != descriptor.name {
         let message = format!("{path} is governed by recipe {}: unmount first", old.name);
         return refuse(ErrorCode::RecipeInUse, message);

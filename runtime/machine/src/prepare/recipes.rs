@@ -381,9 +381,9 @@ fn command(
     let run = invocation(target, call);
     let shadowed = work.run_shadow(executor, mount, run, mode);
     let since = work.changes.len();
-    let before = executor.fuel_used();
+    let fuel_before = work.fuel_used;
     let end = work.run(executor, mount, run, mode);
-    let ran = (&end, since, executor.fuel_used().saturating_sub(before));
+    let ran = (&end, since, work.fuel_used - fuel_before);
     work.compare_shadow(mount.0, (&target.object, call.operation), shadowed, ran);
     match end.map_err(RunRefusal::Faulted)? {
         RecipeEnd::Done(bytes) => Ok(Some(Ok(Reply::Called(Bytes::copy_from_slice(&bytes))))),

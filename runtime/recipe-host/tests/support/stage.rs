@@ -5,7 +5,7 @@
 
 use quorate_machine::{
     ComponentStatus, ConnectionOrigin, Identity, Machine, Outstanding, Prepared, RecipeEnd,
-    RecipeEvent, RecipeExecutor, RecipeFault, RecipeRun, RecipeView, Request, Stamp, Verdict,
+    RecipeExecutor, RecipeFault, RecipeRun, RecipeView, Request, Stamp, Verdict,
 };
 use quorate_recipe_host::{Catalogue, Compiler, WasmExecutor, component_digest};
 use quorate_types::limits::Limits;
@@ -58,24 +58,6 @@ struct Timed<'a> {
     run_costs: &'a mut Vec<RunCost>,
 }
 
-fn name_of(run: RecipeRun<'_>) -> String {
-    match run {
-        RecipeRun::Invoke { operation, .. } => operation.to_owned(),
-        RecipeRun::Event { event, .. } => match event {
-            RecipeEvent::Mounted => "(mounted)",
-            RecipeEvent::ObjectCreated => "(object-created)",
-            RecipeEvent::ConfigChanged(_) => "(config-changed)",
-            RecipeEvent::SessionClosed(_) => "(session-closed)",
-            RecipeEvent::Timer(_) => "(timer)",
-            RecipeEvent::TicketExpired { .. } => "(ticket-expired)",
-            RecipeEvent::TicketCancelled { .. } => "(ticket-cancelled)",
-            RecipeEvent::ZnodeChanged(_) => "(znode-changed)",
-        }
-        .to_owned(),
-        RecipeRun::Migrate { .. } => "(migrate)".to_owned(),
-    }
-}
-
 impl RecipeExecutor for Timed<'_> {
     fn fuel_used(&self) -> u64 {
         self.executor.fuel_used()
@@ -96,7 +78,7 @@ impl RecipeExecutor for Timed<'_> {
         let started = Instant::now();
         let ended = self.executor.run(component, run, limits, view);
         let time = started.elapsed();
-        let name = name_of(run);
+        let name = run.name().to_owned();
         self.run_costs.push(RunCost {
             name: name.clone(),
             fuel: self.executor.fuel_used() - fuel,
