@@ -10,6 +10,7 @@ use super::{
 use quorate_types::{SessionId, TicketId, Zxid};
 use serde_cbor::Value;
 use std::collections::BTreeMap;
+use std::mem;
 
 /// Places of an ending session that one transaction passes over.
 const PASSED_OVER_MAX: usize = 8;
@@ -90,6 +91,9 @@ struct Election {
     pass_on_overdue: Overdue,
     /// Observers are told a little later: enough others were in the transaction before.
     tells: bool,
+    /// Observers whose session ends in this transaction: to pass over one is as much work as to tell
+    /// it.
+    passed_over: u32,
     tell_overdue: Overdue,
 }
 
@@ -101,7 +105,9 @@ impl Election {
         self.passes_on |= first.count() >= PASSED_OVER_MAX;
         state.leader.take_if(|leader| leader.session == session.0);
         state.line.retain(|_, candidate| candidate.session != session);
+        let before = self.observers.len();
         self.observers.retain(|_, observer| observer.session != session);
+        self.passed_over += (before - self.observers.len()) as u32;
     }
 
     /// Judges how things stand when a transaction is over; `told`: how many observers it answered.
@@ -124,7 +130,8 @@ impl Election {
             return Err(format!("nobody leads, and candidates wait: {:?}", self.state.line));
         }
         let are_left = self.observers.values().any(|observer| observer.since < self.changed);
-        self.tells = are_left && (self.tells || told >= config.answered_max);
+        let seen_to = told + mem::take(&mut self.passed_over);
+        self.tells = are_left && (self.tells || seen_to >= config.answered_max);
         let is_late = self.tell_overdue.passes(are_left, now_ms);
         if (are_left && !self.tells) || is_late {
             let (changed, observers) = (self.changed, &self.observers);
@@ -588,6 +595,17 @@ mod tests {
         let (mut said, won) = led();
         let stale = leader("x", 1, won.term);
         said.done(5, OBSERVE, &seen(won.term), &stale, vec![]).unwrap_err();
+    }
+
+    #[test]
+    fn observers_of_an_ending_session_are_work_as_those_that_are_told() {
+        let (mut said, won) = led();
+        said.parked(1, OBSERVE, &seen(won.term));
+        said.parked(4, OBSERVE, &seen(won.term));
+        said.event(&[1], vec![]).unwrap();
+        let (mut said, won) = led();
+        said.parked(4, OBSERVE, &seen(won.term));
+        said.event(&[1], vec![]).unwrap_err();
     }
 
     #[test]
