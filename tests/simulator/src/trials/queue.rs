@@ -559,10 +559,9 @@ impl Promises for QueuePromises {
         if let Some(call) = &entry.call {
             self.called(entry, call)?;
         }
-        // Puts are let in before takers are served: what they bring may be what is taken.
-        let (takes, puts): (Vec<&Answered>, Vec<&Answered>) =
-            entry.answered.iter().partition(|answered| answered.call.operation == "take");
-        for answered in puts.into_iter().chain(takes) {
+        // In the order of the log: one transaction may be several runs, each of which lets puts in
+        // before it serves takers.
+        for answered in &entry.answered {
             self.answered(entry, answered)?;
         }
         for (name, queue) in &mut self.queues {
