@@ -1,4 +1,5 @@
-//! Bytes to typed messages and back, for native clients and between servers; nothing else.
+//! Bytes to typed messages and back, for native and ZooKeeper clients and between servers; nothing
+//! else.
 //!
 //! Comes in: bytes of a stream in pieces of any size, or typed frames. Goes out: typed frames, or
 //! bytes. Invariant: whatever the bytes are, the answer is a valid frame, a wish for more bytes or
@@ -17,6 +18,7 @@ pub mod native;
 pub mod peer;
 #[cfg(test)]
 mod tests;
+pub mod zookeeper;
 
 pub use cbor::{operation_from_bytes, operation_to_bytes, outcome_from_bytes, outcome_to_bytes};
 pub use frame::{FrameBuffer, FrameError};
