@@ -9,6 +9,7 @@ use crate::output::Output;
 use crate::profile::{self, Profile};
 use anyhow::{Context, Result, bail};
 use quorate_client::{MemberStatus, ask_status};
+use quorate_server::ZooKeeperConfig;
 use quorate_server::certificates::{AUTHORITY_FILE, ClusterAuthority};
 use quorate_server::configuration::{
     ClientCertificates, MemberConfig, NATIVE_PORT, ServerConfig, Timeouts, TlsPaths, VerifyMode,
@@ -26,6 +27,8 @@ pub(crate) struct NewServer {
     pub(crate) listen: IpAddr,
     pub(crate) native_port: u16,
     pub(crate) peer_port: u16,
+    /// `None`: ZooKeeper clients are not served.
+    pub(crate) zookeeper_port: Option<u16>,
     /// `None`: `data` beside its configuration.
     pub(crate) data_dir: Option<PathBuf>,
 }
@@ -116,6 +119,7 @@ pub(crate) fn new_server(text: &str, data_dir: &Path) -> Result<NewServer> {
         listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         native_port,
         peer_port: native_port.checked_add(1).context("the peer port follows the native port")?,
+        zookeeper_port: None,
         data_dir: Some(data_dir.to_owned()),
     })
 }
@@ -247,6 +251,9 @@ impl ServerFolder<'_> {
             data_dir: new.data_dir.clone().unwrap_or_else(|| PathBuf::from("data")),
             native_listen: SocketAddr::new(new.listen, new.native_port),
             peer_listen: SocketAddr::new(new.listen, new.peer_port),
+            zookeeper: new
+                .zookeeper_port
+                .map(|port| ZooKeeperConfig::at(SocketAddr::new(new.listen, port))),
             client_certificates: ClientCertificates::Required,
             members,
             tls: TlsPaths {

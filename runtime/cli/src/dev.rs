@@ -14,10 +14,11 @@ use crate::recipe;
 use crate::standard_recipes::{STANDARD_RECIPES, usual_mount};
 use anyhow::{Context, Result, bail};
 use quorate_client::{Client, ErrorCode, MountRequest};
-use quorate_server::configuration::VerifyMode;
+use quorate_server::configuration::{ServerConfig, VerifyMode, ZOOKEEPER_PORT};
 use quorate_types::limits::Limits;
 use serde_json::{Value, json};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::process::Stdio;
@@ -95,28 +96,43 @@ fn prepare(arguments: &DevArguments) -> Result<WrittenCluster> {
 fn dev_servers(arguments: &DevArguments) -> Result<Vec<NewServer>> {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let count = u16::try_from(arguments.servers)?;
-    let ports: Vec<(u16, u16)> = if arguments.port == 0 {
+    let ports: Vec<[u16; 2]> = if arguments.port == 0 {
         free_ports(usize::from(count))?
     } else {
         let last =
             arguments.port.checked_add(PORT_STEP * count).context("the ports end at 65535")?;
         (arguments.port..last)
             .step_by(usize::from(PORT_STEP))
-            .map(|port| (port, port + 1))
+            .map(|port| [port, port + 1])
             .collect()
     };
-    let server = |(native_port, peer_port)| NewServer {
+    let zookeeper_ports = zookeeper_ports(usize::from(count), arguments.port == 0)?;
+    let server = |([native_port, peer_port], zookeeper_port): ([u16; 2], u16)| NewServer {
         host: loopback.to_string(),
         listen: loopback,
         native_port,
         peer_port,
+        zookeeper_port: Some(zookeeper_port),
         data_dir: None,
     };
-    Ok(ports.into_iter().map(server).collect())
+    Ok(ports.into_iter().zip(zookeeper_ports).map(server).collect())
+}
+
+/// TCP ports for ZooKeeper clients: the usual one and those that follow, unless somebody uses one of
+/// them at this moment or `any` will do.
+fn zookeeper_ports(count: usize, any: bool) -> Result<Vec<u16>> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let usual = if any { Vec::new() } else { (ZOOKEEPER_PORT..).take(count).collect() };
+    if !any && usual.iter().all(|port| bind(*port).is_ok()) {
+        return Ok(usual);
+    }
+    let listeners = (0..count).map(|_| bind(0)).collect::<Result<Vec<_>, _>>();
+    let listeners = listeners.context("no free port")?;
+    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 /// Pairs of UDP ports that nobody uses at this moment.
-fn free_ports(count: usize) -> Result<Vec<(u16, u16)>> {
+fn free_ports(count: usize) -> Result<Vec<[u16; 2]>> {
     let sockets: Vec<UdpSocket> = (0..count * 2)
         .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<Result<_, _>>()
@@ -125,7 +141,7 @@ fn free_ports(count: usize) -> Result<Vec<(u16, u16)>> {
         .iter()
         .map(|socket| Ok(socket.local_addr()?.port()))
         .collect::<Result<_, std::io::Error>>()?;
-    Ok(ports.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
+    Ok(ports.as_chunks().0.to_vec())
 }
 
 fn spawn(configuration: &Path) -> Result<Child> {
@@ -209,15 +225,27 @@ fn print_ready(cluster: &WrittenCluster, children: &[Child], output: Output) -> 
     let default = cluster.profile.save_as_default()?;
     let profile = default.as_ref().unwrap_or(&cluster.profile_path);
     let endpoints = cluster.profile.endpoints.join(",");
+    let zookeeper = cluster.configurations.iter().map(|path| zookeeper_address(path));
+    let zookeeper = zookeeper.collect::<Result<Vec<_>>>()?;
     let mut text =
         format!("ready  {} servers  {endpoints}  profile {}", children.len(), profile.display());
+    if zookeeper.iter().all(Option::is_some) {
+        let addresses = zookeeper.iter().flatten().map(SocketAddr::to_string);
+        let _ =
+            write!(text, "\n       ZooKeeper clients: {}", addresses.collect::<Vec<_>>().join(","));
+    }
     if default.is_none() {
         text.push_str("\n       another profile is the default: pass --profile with this one");
     }
     let servers: Vec<Value> = (1..)
-        .zip(children.iter().zip(&cluster.profile.endpoints))
-        .map(|(server, (child, endpoint)): (u64, _)| {
-            json!({ "server": server, "pid": child.id(), "native_address": endpoint })
+        .zip(children.iter().zip(&cluster.profile.endpoints).zip(&zookeeper))
+        .map(|(server, ((child, endpoint), zookeeper)): (u64, _)| {
+            json!({
+                "server": server,
+                "pid": child.id(),
+                "native_address": endpoint,
+                "zookeeper_address": zookeeper,
+            })
         })
         .collect();
     let value = json!({
@@ -227,6 +255,12 @@ fn print_ready(cluster: &WrittenCluster, children: &[Child], output: Output) -> 
     });
     output.print(&text, &value);
     Ok(())
+}
+
+/// Where a server serves ZooKeeper clients, by its configuration.
+fn zookeeper_address(configuration: &Path) -> Result<Option<SocketAddr>> {
+    let config = ServerConfig::load(configuration)?;
+    Ok(config.zookeeper.map(|zookeeper| zookeeper.listen))
 }
 
 /// An error that says which server ended first.

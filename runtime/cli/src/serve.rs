@@ -32,6 +32,7 @@ pub(crate) fn run(config: &Path, exit_with_input: bool, output: Output) -> Resul
             "server": config.server.0,
             "native_address": ready.native_address.to_string(),
             "peer_address": ready.peer_address.to_string(),
+            "zookeeper_address": ready.zookeeper_address.map(|address| address.to_string()),
             "leader": ready.leader.0,
         });
         output.print(&text, &value);

@@ -8,13 +8,53 @@ use crate::znode::Znode;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use quorate_types::{AclEntry, ErrorCode, Permissions, Refusal, ZnodePath};
 
 fn matches(entry: &AclEntry, identity: &Identity) -> bool {
     match entry.scheme.as_str() {
         "world" => entry.id == "anyone",
-        "x509" => !identity.name.is_empty() && entry.id == identity.name,
+        "x509" if !identity.name.is_empty() && entry.id == identity.name => true,
+        "ip" => identity.proofs.iter().any(|(own, id)| own == "ip" && is_in_range(id, &entry.id)),
         scheme => identity.proofs.iter().any(|(own, id)| own == scheme && *id == entry.id),
+    }
+}
+
+/// Whether the caller is an administrator, whom ACLs do not bind: ZooKeeper's scheme `super`.
+fn is_super(identity: &Identity) -> bool {
+    identity.proofs.iter().any(|(scheme, _)| scheme == "super")
+}
+
+/// Whether an address is in a range written `address` or `address/bits`.
+fn is_in_range(address: &str, range: &str) -> bool {
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    match (address, range_of(range)) {
+        (IpAddr::V4(address), Some((IpAddr::V4(network), bits))) => {
+            (address.to_bits() ^ network.to_bits()).leading_zeros() >= bits
+        }
+        (IpAddr::V6(address), Some((IpAddr::V6(network), bits))) => {
+            (address.to_bits() ^ network.to_bits()).leading_zeros() >= bits
+        }
+        _ => false,
+    }
+}
+
+/// The address and the bits of it that count; `None`: this is no range.
+fn range_of(range: &str) -> Option<(IpAddr, u32)> {
+    let (address, bits) = match range.split_once('/') {
+        Some((address, bits)) => (address, Some(bits.parse::<u32>().ok()?)),
+        None => (range, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let all = if address.is_ipv4() { u32::BITS } else { u128::BITS };
+    Some((address, bits.unwrap_or(all))).filter(|(_, bits)| *bits <= all)
+}
+
+/// Takes the hashes of passwords out of an ACL that is shown to somebody who may not change it.
+pub(crate) fn mask_secrets(acl: &mut [AclEntry]) {
+    for entry in acl.iter_mut().filter(|entry| entry.scheme == "digest") {
+        let user = entry.id.split(':').next().unwrap_or("");
+        entry.id = format!("{user}:x");
     }
 }
 
@@ -22,6 +62,7 @@ fn matches(entry: &AclEntry, identity: &Identity) -> bool {
 pub(crate) fn may_read(acl: Option<&[AclEntry]>, identity: &Identity) -> bool {
     let reads = |entry: &AclEntry| entry.permissions.contains(Permissions::READ);
     acl.is_none_or(|acl| acl.iter().any(|entry| reads(entry) && matches(entry, identity)))
+        || is_super(identity)
 }
 
 /// Refuses unless the identity has one of the permissions `wanted` on the znode.
@@ -35,7 +76,7 @@ pub(crate) fn check(
     let allowed = acl.iter().any(|entry| {
         wanted.iter().any(|wanted| entry.permissions.contains(*wanted)) && matches(entry, identity)
     });
-    if allowed {
+    if allowed || is_super(identity) {
         return Ok(());
     }
     let who = &identity.name;
@@ -65,7 +106,10 @@ fn resolve_entry(entry: &AclEntry, identity: &Identity) -> Result<Vec<AclEntry>,
     }
     match entry.scheme.as_str() {
         "world" if entry.id == "anyone" => Ok(alloc::vec![entry.clone()]),
-        "x509" | "digest" | "ip" | "sasl" if !entry.id.is_empty() => Ok(alloc::vec![entry.clone()]),
+        // The form that ZooKeeper asks for: `user:hash`.
+        "digest" if entry.id.split(':').count() == 2 => Ok(alloc::vec![entry.clone()]),
+        "ip" if range_of(&entry.id).is_some() => Ok(alloc::vec![entry.clone()]),
+        "x509" | "sasl" if !entry.id.is_empty() => Ok(alloc::vec![entry.clone()]),
         "auth" => own_entries(entry.permissions, identity),
         scheme => Err(invalid(&format!("`{scheme}:{}` is no identity an ACL can name", entry.id))),
     }
@@ -120,6 +164,38 @@ mod tests {
             let refusal = resolve(&given, &Identity::named("a")).unwrap_err();
             assert_eq!(refusal.code, ErrorCode::InvalidAcl, "{given:?}");
         }
+    }
+
+    #[test]
+    fn addresses_are_matched_by_range_and_administrators_are_not_bound() {
+        let acl = alloc::vec![
+            entry(Permissions::ALL, "ip", "10.1.0.0/16"),
+            entry(Permissions::READ, "ip", "::1"),
+        ];
+        let znode = Znode { acl: Some(Arc::new(acl)), ..Znode::root() };
+        let allowed = |scheme: &str, id: &str| {
+            let proofs = alloc::vec![(String::from(scheme), String::from(id))];
+            let identity = Identity { proofs, ..Identity::default() };
+            check(&znode, &ZnodePath::root(), &identity, &[Permissions::WRITE]).is_ok()
+        };
+        assert!(allowed("ip", "10.1.255.3") && allowed("super", ""));
+        for (scheme, id) in [("ip", "10.2.0.1"), ("ip", "::1"), ("ip", "10.1"), ("digest", "a:b")] {
+            assert!(!allowed(scheme, id), "{scheme}:{id}");
+        }
+        for range in ["10.0.0.0/33", "10.0.0", "", "::/129", "a/1"] {
+            let given = [entry(Permissions::ALL, "ip", range)];
+            assert!(resolve(&given, &Identity::default()).is_err(), "{range}");
+        }
+    }
+
+    #[test]
+    fn hashes_of_passwords_are_masked() {
+        let mut acl = [
+            entry(Permissions::READ, "digest", "ann:aGFzaA=="),
+            entry(Permissions::READ, "world", "anyone"),
+        ];
+        mask_secrets(&mut acl);
+        assert_eq!((acl[0].id.as_str(), acl[1].id.as_str()), ("ann:x", "anyone"));
     }
 
     #[test]

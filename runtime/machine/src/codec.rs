@@ -248,7 +248,10 @@ fn write_reply(writer: &mut LayoutWriter, reply: &Reply) {
         | Reply::Mounts(_)
         | Reply::Status(_)
         | Reply::Shadow(_)
-        | Reply::Watching { .. } => unreachable!("the reply of a read is never kept"),
+        | Reply::Watching { .. }
+        | Reply::MultiRead(_)
+        | Reply::Paths(_)
+        | Reply::Count(_) => unreachable!("the reply of a read is never kept"),
     }
 }
 

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use core::ops::Bound;
 use quorate_types::limits::Limits;
 use quorate_types::recipe::OperationKind;
+use quorate_types::request::{RestoredWatch, WatchEvent};
 use quorate_types::{
     ComponentDigest, ErrorCode, LayoutError, Operation, Outcome, Refusal, ServerId, SessionId,
     ZnodePath, Zxid,
@@ -159,6 +160,24 @@ impl Machine {
     /// The refusal for the client.
     pub fn read(&self, identity: &Identity, operation: &Operation) -> Outcome {
         read::read(&self.tables, &self.limits, identity, operation)
+    }
+
+    /// The ephemeral znodes of a session whose paths begin so, in order.
+    #[must_use]
+    pub fn ephemerals(&self, session: SessionId, prefix: &str) -> Vec<ZnodePath> {
+        read::ephemerals(&self.tables, session, prefix)
+    }
+
+    /// What a watch to be restored has missed since a transaction, by how its znode is now; `None`:
+    /// nothing. Who may not read the znode is told nothing of it, and waits on.
+    #[must_use]
+    pub fn missed(
+        &self,
+        identity: &Identity,
+        watch: &RestoredWatch,
+        since: Zxid,
+    ) -> Option<WatchEvent> {
+        read::missed(&self.tables, identity, watch, (since, self.applied))
     }
 
     /// Whether an operation of an object is a command or a query.

@@ -7,7 +7,7 @@ use crate::acl;
 use crate::items::{Component, Mount};
 use crate::prepare::refuse;
 use crate::request::Identity;
-use crate::tables::{Components, Mounts, ObjectTickets, State, Tables, Znodes};
+use crate::tables::{Components, Ephemerals, Mounts, ObjectTickets, State, Tables, Znodes};
 use crate::znode::{TreeKey, Znode};
 use alloc::format;
 use alloc::string::String;
@@ -18,8 +18,12 @@ use core::ops::Bound;
 use quorate_types::acl::open_acl;
 use quorate_types::limits::Limits;
 use quorate_types::recipe::{InstalledRecipe, MountedRecipe};
+use quorate_types::request::{
+    ReadOperation, ReadReply, RestoredKind, RestoredWatch, WatchEvent, WatchEventKind,
+};
 use quorate_types::{
-    ErrorCode, Operation, Outcome, Permissions, Refusal, Reply, TicketId, ZnodePath,
+    ErrorCode, Operation, Outcome, Permissions, Refusal, Reply, SessionId, TicketId, ZnodePath,
+    Zxid,
 };
 
 pub(crate) fn read(
@@ -50,14 +54,108 @@ pub(crate) fn read(
         Operation::GetAcl { path } => {
             let wanted = [Permissions::READ, Permissions::ADMIN];
             let znode = readable(tables, identity, path, &wanted)?;
-            let acl = znode.acl.as_deref().cloned().unwrap_or_else(open_acl);
+            let mut acl = znode.acl.as_deref().cloned().unwrap_or_else(open_acl);
+            if acl::check(&znode, path, identity, &[Permissions::ADMIN]).is_err() {
+                acl::mask_secrets(&mut acl);
+            }
             Ok(Reply::Acl(acl, znode.stat()))
+        }
+        Operation::CountBelow { path } => {
+            readable(tables, identity, path, &[Permissions::READ])?;
+            Ok(Reply::Count(count_below(tables, path)))
+        }
+        Operation::MultiRead { operations } => {
+            let one = |operation| read_one(tables, limits, identity, operation);
+            Ok(Reply::MultiRead(operations.iter().map(one).collect()))
         }
         Operation::Sync => Ok(Reply::Done),
         Operation::ListRecipes => Ok(Reply::Recipes(recipes(tables))),
         Operation::ListMounts => Ok(Reply::Mounts(mounts(tables, identity))),
         _ => refuse(ErrorCode::Unimplemented, "this is no read of the tree"),
     }
+}
+
+/// One read of several; which reply it has follows from what was asked for.
+fn read_one(
+    tables: &Tables,
+    limits: &Limits,
+    identity: &Identity,
+    operation: &ReadOperation,
+) -> ReadReply {
+    let operation = match operation.clone() {
+        ReadOperation::Get { path } => Operation::Get { path, watch: false },
+        ReadOperation::Children { path } => {
+            Operation::Children { path, after: None, limit: None, watch: false }
+        }
+    };
+    match read(tables, limits, identity, &operation) {
+        Ok(Reply::Data(data, stat)) => ReadReply::Data(data, stat),
+        Ok(Reply::Children(names, ..)) => ReadReply::Children(names),
+        Ok(other) => unreachable!("a read is answered {other:?}"),
+        Err(refusal) => ReadReply::Refused(refusal),
+    }
+}
+
+/// Znodes below a path, by walking all of them.
+fn count_below(tables: &Tables, path: &ZnodePath) -> u64 {
+    if path.is_root() {
+        // Every znode but the root.
+        return tables.count::<Znodes>() as u64 - 1;
+    }
+    let mut count = 0;
+    let mut parents = alloc::vec![path.clone()];
+    while let Some(parent) = parents.pop() {
+        let from = TreeKey::before_children(&parent);
+        tables.scan::<Znodes>(Bound::Excluded(&from), &mut |key, znode| {
+            if key.is_child_of(&parent) {
+                count += 1;
+                if znode.children_count > 0 {
+                    parents.push(key.path().clone());
+                }
+            }
+            key.may_be_beside(&from)
+        });
+    }
+    count
+}
+
+/// The ephemeral znodes of a session whose paths begin so, in order.
+pub(crate) fn ephemerals(tables: &Tables, session: SessionId, prefix: &str) -> Vec<ZnodePath> {
+    let first = (session, ZnodePath::root());
+    let mut found = Vec::new();
+    tables.scan::<Ephemerals>(Bound::Included(&first), &mut |(owner, path), ()| {
+        if *owner == session && path.as_str().starts_with(prefix) {
+            found.push(path.clone());
+        }
+        *owner == session
+    });
+    found
+}
+
+/// ZooKeeper's rule (`DataTree.setWatches`): a znode that is gone was deleted, one that came was
+/// created, one with a newer transaction than the client has seen was changed. Persistent watches are
+/// told nothing of the time between.
+pub(crate) fn missed(
+    tables: &Tables,
+    identity: &Identity,
+    watch: &RestoredWatch,
+    (since, applied): (Zxid, Zxid),
+) -> Option<WatchEvent> {
+    let znode = tables.znode(&watch.path);
+    let may_read = znode
+        .as_deref()
+        .is_none_or(|znode| acl::check(znode, &watch.path, identity, &[Permissions::READ]).is_ok());
+    let kind = match (watch.kind, &znode) {
+        (RestoredKind::Data | RestoredKind::Children, None) => WatchEventKind::Deleted,
+        (RestoredKind::Data, Some(znode)) if znode.mzxid > since => WatchEventKind::DataChanged,
+        (RestoredKind::Absence, Some(_)) => WatchEventKind::Created,
+        (RestoredKind::Children, Some(znode)) if znode.pzxid > since => {
+            WatchEventKind::ChildrenChanged
+        }
+        _ => return None,
+    };
+    let (path, zxid) = (watch.path.clone(), applied);
+    may_read.then_some(WatchEvent { kind, path, zxid, place: 0, data: None })
 }
 
 fn readable(

@@ -127,9 +127,17 @@ impl WatchTable {
         self.by_watcher.get(&watcher).is_some_and(|paths| paths.contains(path))
     }
 
-    /// Takes back every watch of a watcher on a path; whether there was one.
-    pub fn remove(&mut self, watcher: u64, path: &ZnodePath) -> bool {
-        self.take(watcher, path, Modes(u8::MAX)).0 != 0
+    /// Takes back a watcher's watches on a path, of one kind or of all; how many there were.
+    pub fn remove(&mut self, watcher: u64, path: &ZnodePath, mode: Option<WatchMode>) -> usize {
+        self.take(watcher, path, mode.map_or(Modes(u8::MAX), Modes::of)).kinds()
+    }
+
+    /// How many watches a watcher holds on a path, of one kind or of all.
+    #[must_use]
+    pub fn count_on(&self, watcher: u64, path: &ZnodePath, mode: Option<WatchMode>) -> usize {
+        let modes = self.by_path.get(path).and_then(|watchers| watchers.get(&watcher));
+        let wanted = mode.map_or(Modes::KINDS, Modes::of);
+        modes.map_or(0, |modes| Modes(modes.0 & wanted.0).kinds())
     }
 
     /// Takes back every watch of a watcher.
@@ -259,6 +267,9 @@ impl WatchTable {
         let Some(modes) = watchers.get_mut(&watcher) else { return Modes::default() };
         let gone = Modes(modes.0 & taken.0);
         *modes = modes.without(taken);
+        if !modes.has_any(Modes::PERSISTENT.with(Modes::RECURSIVE)) {
+            *modes = modes.without(Modes::VALUES);
+        }
         self.count -= gone.kinds();
         self.recursive_count -= usize::from(gone.has_any(Modes::RECURSIVE));
         if modes.0 == 0 {
@@ -358,8 +369,8 @@ mod tests {
         }
         let set = told(&mut table, &[event(WatchEventKind::DataChanged, "/a/b/c")]);
         assert_eq!(set, [(2, WatchEventKind::DataChanged, path("/a/b/c"))]);
-        assert!(table.remove(2, &path("/a")));
-        assert!(!table.remove(2, &path("/a")));
+        assert_eq!(table.remove(2, &path("/a"), None), 1);
+        assert_eq!(table.remove(2, &path("/a"), None), 0);
         table.remove_watcher(1);
         assert_eq!(table.count(), 0);
     }

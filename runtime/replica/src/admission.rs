@@ -129,7 +129,10 @@ fn needs_barrier(level: ReadLevel, operation: &Operation, applied: Zxid) -> bool
     match operation {
         Operation::AddWatch { since, .. } => since.is_some_and(|since| since.zxid > applied),
         Operation::ResumeWatches { since, .. } => since.zxid > applied,
-        Operation::RemoveWatches { .. } | Operation::Status => false,
+        Operation::RemoveWatches { .. }
+        | Operation::CountWatches { .. }
+        | Operation::RestoreWatches { .. }
+        | Operation::Status => false,
         _ => level == ReadLevel::Linearizable,
     }
 }

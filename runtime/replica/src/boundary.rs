@@ -43,6 +43,16 @@ pub enum Input {
         /// Decoded.
         frame: ClientFrame,
     },
+    /// A client's connection proved one more identity. What it asks for from now on is asked under
+    /// it too.
+    ConnectionProved {
+        /// Which connection.
+        connection: u64,
+        /// How.
+        scheme: String,
+        /// The identity under that scheme.
+        id: String,
+    },
     /// A client's connection is gone.
     ConnectionClosed {
         /// Which.
@@ -105,7 +115,13 @@ impl Input {
     /// Whether it may be handled together with others, see `Replica::handle_together`.
     #[must_use]
     pub fn is_gathered(&self) -> bool {
-        matches!(self, Input::ClientFrame { .. } | Input::PeerFrame { .. } | Input::DiskDone { .. })
+        matches!(
+            self,
+            Input::ClientFrame { .. }
+                | Input::ConnectionProved { .. }
+                | Input::PeerFrame { .. }
+                | Input::DiskDone { .. }
+        )
     }
 }
 

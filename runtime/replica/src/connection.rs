@@ -14,6 +14,9 @@ use quorate_raft::Index;
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, SessionId, Zxid};
 use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
 
+/// Identities that one connection proves at most. Each write carries them all.
+const PROOFS_MAX: usize = 64;
+
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionState {
@@ -82,6 +85,14 @@ impl<E: RecipeExecutor> Replica<E> {
         if full {
             let text = "this server has as many connections as it takes; try another";
             self.end_connection(connection, Refusal::new(ErrorCode::Overloaded, text));
+        }
+    }
+
+    pub(crate) fn on_connection_proved(&mut self, connection: u64, scheme: String, id: String) {
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        let proof = (scheme, id);
+        if !known.identity.proofs.contains(&proof) && known.identity.proofs.len() < PROOFS_MAX {
+            known.identity.proofs.push(proof);
         }
     }
 

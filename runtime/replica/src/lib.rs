@@ -33,6 +33,7 @@ mod snapshot_transfer;
 mod start;
 mod status;
 mod watching;
+pub mod zookeeper;
 
 pub use boundary::{Action, Input, Now};
 pub use codec::is_append;
@@ -214,6 +215,9 @@ impl<E: RecipeExecutor> Replica<E> {
                 self.on_connection_opened(connection, identity, entropy);
             }
             Input::ClientFrame { connection, frame } => self.on_client_frame(connection, frame),
+            Input::ConnectionProved { connection, scheme, id } => {
+                self.on_connection_proved(connection, scheme, id);
+            }
             Input::ConnectionClosed { connection } => self.on_connection_closed(connection),
             Input::PeerConnected { peer, generation, incarnation } => {
                 self.on_peer_connected(peer, generation, incarnation);

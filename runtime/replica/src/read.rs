@@ -125,9 +125,18 @@ impl<E: RecipeExecutor> Replica<E> {
             Operation::ResumeWatches { watches, since } => {
                 self.leave_watches(connection, watches, Some(*since))
             }
-            Operation::RemoveWatches { path } => {
-                self.watches.remove(connection, path);
-                Ok(Reply::Done)
+            Operation::RemoveWatches { path, mode } => {
+                Ok(Reply::Count(self.watches.remove(connection, path, *mode) as u64))
+            }
+            Operation::CountWatches { path, mode } => {
+                Ok(Reply::Count(self.watches.count_on(connection, path, *mode) as u64))
+            }
+            Operation::RestoreWatches { watches, since } => {
+                Ok(self.restore_watches(connection, &identity, watches, *since))
+            }
+            Operation::Ephemerals { prefix } => {
+                let session = known.session().unwrap_or_default();
+                Ok(Reply::Paths(self.machine.ephemerals(session, prefix)))
             }
             Operation::ListRecipes => self.list_recipes(),
             Operation::ListMounts => self.list_mounts(&identity),

@@ -9,8 +9,8 @@ use crate::Replica;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
-use quorate_machine::{RecipeExecutor, Replay, ZnodeEvent};
-use quorate_types::request::{HeldWatch, WatchPosition};
+use quorate_machine::{Identity, RecipeExecutor, Replay, ZnodeEvent};
+use quorate_types::request::{HeldWatch, RestoredKind, RestoredWatch, WatchMode, WatchPosition};
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, ZnodePath, Zxid};
 use quorate_wire::native::ServerFrame;
 
@@ -56,6 +56,33 @@ impl<E: RecipeExecutor> Replica<E> {
         }
     }
 
+    /// Sets watches of a lost connection again, or tells what they missed, by how the znodes are.
+    pub(crate) fn restore_watches(
+        &mut self,
+        connection: u64,
+        identity: &Identity,
+        watches: &[RestoredWatch],
+        since: Zxid,
+    ) -> Reply {
+        let mut replayed = Vec::new();
+        for watch in watches {
+            let mode = match watch.kind {
+                RestoredKind::Data | RestoredKind::Absence => WatchMode::OneShotData,
+                RestoredKind::Children => WatchMode::OneShotChildren,
+                RestoredKind::Persistent => WatchMode::Persistent,
+                RestoredKind::PersistentRecursive => WatchMode::PersistentRecursive,
+            };
+            match self.machine.missed(identity, watch, since) {
+                Some(event) => replayed.push(event),
+                None => {
+                    let path = watch.path.clone();
+                    self.watches.add(connection, &HeldWatch { path, mode, values: false });
+                }
+            }
+        }
+        Reply::Watching { replayed, gap: false }
+    }
+
     fn add_watches(&mut self, connection: u64, watches: &[HeldWatch]) {
         for watch in watches {
             self.watches.add(connection, watch);
@@ -67,6 +94,9 @@ impl<E: RecipeExecutor> Replica<E> {
     pub(crate) fn watches_with(&self, connection: u64, operation: &Operation) -> usize {
         let added: BTreeSet<&ZnodePath> = match operation {
             Operation::ResumeWatches { watches, .. } => {
+                watches.iter().map(|watch| &watch.path).collect()
+            }
+            Operation::RestoreWatches { watches, .. } => {
                 watches.iter().map(|watch| &watch.path).collect()
             }
             Operation::AddWatch { path, .. }

@@ -9,7 +9,9 @@ mod limits_section;
 mod section;
 #[cfg(test)]
 mod tests;
+mod zookeeper_section;
 
+use crate::zookeeper::ZooKeeperConfig;
 use quorate_types::ServerId;
 use quorate_types::limits::Limits;
 use section::{Origin, Section};
@@ -18,6 +20,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
+pub use zookeeper_section::ZOOKEEPER_PORT;
 
 /// Port of the native door unless configured.
 pub const NATIVE_PORT: u16 = 7420;
@@ -39,6 +42,8 @@ pub struct ServerConfig {
     pub native_listen: SocketAddr,
     /// Where peers connect, UDP.
     pub peer_listen: SocketAddr,
+    /// The door of ZooKeeper clients; `None`: there is none.
+    pub zookeeper: Option<ZooKeeperConfig>,
     /// Whether a native client must prove who it is.
     pub client_certificates: ClientCertificates,
     /// The members of the new cluster, by id, or of the one to join; holds this server.
@@ -159,8 +164,17 @@ impl ServerConfig {
             let at = error.span().map_or(0, |span| span.start);
             origin.error(at, error.message().to_owned())
         })?;
-        let sections =
-            ["server", "cluster", "members", "native", "peers", "tls", "timeouts", "limits"];
+        let sections = [
+            "server",
+            "cluster",
+            "members",
+            "native",
+            "peers",
+            "zookeeper",
+            "tls",
+            "timeouts",
+            "limits",
+        ];
         let root = Section::new(&origin, "", document.get_ref(), document.span(), &sections)?;
         let config = read_document(&root)?;
         check_whole(&config)
@@ -205,6 +219,9 @@ impl ServerConfig {
         let _ = writeln!(text, "[native]\nlisten = \"{}\"", self.native_listen);
         let _ = writeln!(text, "client_certificates = \"{certificates}\"\n");
         let _ = writeln!(text, "[peers]\nlisten = \"{}\"\n", self.peer_listen);
+        if let Some(zookeeper) = &self.zookeeper {
+            let _ = writeln!(text, "{}", zookeeper_section::to_toml(zookeeper));
+        }
         let _ = writeln!(text, "[tls]\nauthority = {}", quoted(&self.tls.authority));
         let _ = writeln!(text, "certificate = {}", quoted(&self.tls.certificate));
         let _ = writeln!(text, "key = {}\n", quoted(&self.tls.key));
@@ -272,6 +289,7 @@ fn read_document(root: &Section<'_>) -> Result<ServerConfig, Refused> {
             .choice("client_certificates", &certificates)?
             .unwrap_or_default(),
         peer_listen: peers.socket_address("listen")?.unwrap_or_else(|| any_address(PEER_PORT)),
+        zookeeper: zookeeper_section::read(root)?,
         members: read_members(root)?,
         tls: read_tls(root)?,
         timeouts,

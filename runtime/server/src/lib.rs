@@ -5,8 +5,8 @@
 //! when is decided in `quorate-replica` and below, and none of it is decided again here.
 //!
 //! Threads: one owns the replica (`replica_thread`), one the log's files (`disk`), one writes
-//! snapshots and one compiles components (`background`), and a tokio runtime serves both QUIC doors
-//! (`quic_native`, `quic_peer`). They are joined by the replica's `inbox`, an `outbox` for each
+//! snapshots and one compiles components (`background`), and a tokio runtime serves the doors
+//! (`quic_native`, `quic_peer`, `zookeeper`). They are joined by the replica's `inbox`, an `outbox` for each
 //! connection, and queues of jobs.
 
 #![warn(missing_docs)]
@@ -28,12 +28,14 @@ mod running;
 mod test_doors;
 pub mod tls;
 mod transport;
+mod zookeeper;
 
 pub use configuration::ServerConfig;
 pub use disk::{DataDirectory, DataDirectoryError};
 pub use quic_native::ANONYMOUS;
 pub use replica_thread::Standing;
 pub use running::{RunningServer, ServerError, Sockets};
+pub use zookeeper::ZooKeeperConfig;
 
 use std::net::SocketAddr;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,6 +47,8 @@ pub struct Ready {
     pub native_address: SocketAddr,
     /// Where peers connect.
     pub peer_address: SocketAddr,
+    /// Where ZooKeeper clients connect, if they may.
+    pub zookeeper_address: Option<SocketAddr>,
     /// The leader that the server found, or became.
     pub leader: quorate_types::ServerId,
 }
@@ -80,7 +84,8 @@ pub fn run_and_tell(
                 let (native_address, peer_address) =
                     (server.native_address(), server.peer_address());
                 tracing::info!(%leader, native = %native_address, "ready");
-                on_ready(Ready { native_address, peer_address, leader });
+                let zookeeper_address = server.zookeeper_address();
+                on_ready(Ready { native_address, peer_address, zookeeper_address, leader });
             }
             tokio::select! {
                 changed = standing.changed() => if changed.is_err() { break },

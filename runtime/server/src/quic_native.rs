@@ -15,7 +15,7 @@ use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream};
 use quorate_machine::Identity;
 use quorate_replica::Input;
 use quorate_types::limits::Limits;
-use quorate_types::request::WatchEvent;
+use quorate_types::request::{ReadReply, WatchEvent};
 use quorate_types::{Outcome, Reply};
 use quorate_wire::native::{FrameBuffer, ServerFrame, encode_server};
 use rustls_pki_types::CertificateDer;
@@ -38,30 +38,45 @@ const CONNECTION_BITS: u32 = 40;
 /// Bytes read from a stream at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
+/// Gives connections of all doors of a server numbers that none had before, in any of its starts.
+pub(crate) struct ConnectionNumbers {
+    next: AtomicU64,
+}
+
+impl ConnectionNumbers {
+    /// Of the `starts`-th start of this server.
+    pub(crate) fn new(starts: u64) -> ConnectionNumbers {
+        assert!(starts < 1 << (u64::BITS - CONNECTION_BITS), "starts fit beside the connections");
+        ConnectionNumbers { next: AtomicU64::new(starts << CONNECTION_BITS) }
+    }
+
+    pub(crate) fn next(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
 /// What every connection of the door shares.
 pub(crate) struct NativeDoor {
     cluster: String,
     limits: Limits,
     inbox: Arc<Inbox>,
-    next_connection: AtomicU64,
+    numbers: Arc<ConnectionNumbers>,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
 }
 
 impl NativeDoor {
-    /// A door of the `starts`-th start of this server.
     pub(crate) fn new(
         cluster: String,
         limits: Limits,
         inbox: Arc<Inbox>,
-        starts: u64,
+        numbers: Arc<ConnectionNumbers>,
     ) -> NativeDoor {
-        assert!(starts < 1 << (u64::BITS - CONNECTION_BITS), "starts fit beside the connections");
         NativeDoor {
             cluster,
             limits,
             inbox,
-            next_connection: AtomicU64::new(starts << CONNECTION_BITS),
+            numbers,
             connections: Arc::new(Semaphore::new(limits.connections_max as usize)),
             handshakes: Arc::new(Semaphore::new(transport::HANDSHAKES_MAX)),
         }
@@ -153,7 +168,7 @@ impl NativeDoor {
     /// From the announcement to the end of a connection.
     async fn converse(&self, client: Client) {
         let Client { connection, address, identity, mut send, receive } = client;
-        let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let number = self.numbers.next();
         tracing::debug!(connection = number, from = %address, client = identity.name, "connected");
         let frames_max = self.limits.connection_backlog_frames_max as usize;
         let outbox = Arc::new(Outbox::new(frames_max));
@@ -258,6 +273,14 @@ fn event_bytes(event: &WatchEvent) -> usize {
     event.path.as_str().len() + event.data.as_ref().map_or(0, |data| data.len())
 }
 
+fn read_reply_bytes(reply: &ReadReply) -> usize {
+    match reply {
+        ReadReply::Data(data, _) => data.len() + 128,
+        ReadReply::Children(names) => names.iter().map(|name| name.len() + 24).sum(),
+        ReadReply::Refused(refusal) => refusal.message.len(),
+    }
+}
+
 fn outcome_bytes(outcome: &Outcome) -> usize {
     match outcome {
         Ok(Reply::Data(data, _) | Reply::Called(data)) => data.len(),
@@ -265,6 +288,8 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
         Ok(Reply::Multi(replies)) => replies.len() * 256,
         Ok(Reply::Recipes(recipes)) => recipes.len() * 4_096,
         Ok(Reply::Mounts(mounts)) => mounts.len() * 256,
+        Ok(Reply::Paths(paths)) => paths.iter().map(|path| path.as_str().len() + 24).sum(),
+        Ok(Reply::MultiRead(replies)) => replies.iter().map(read_reply_bytes).sum(),
         Ok(Reply::Watching { replayed, .. }) => {
             replayed.iter().map(|event| event_bytes(event) + 128).sum()
         }

@@ -11,18 +11,19 @@ use crate::disk::{self, DataDirectory, DataDirectoryError, DiskJob, DiskPerforme
 use crate::entropy;
 use crate::identity_of::{CertificateName, identity_of};
 use crate::inbox::Inbox;
-use crate::quic_native::NativeDoor;
+use crate::quic_native::{ConnectionNumbers, NativeDoor};
 use crate::quic_peer::{PeerDoor, PeerSettings};
 use crate::replica_thread::{self, Clock, Members, Performers, Standing};
 use crate::tls::{TlsError, TlsMaterial};
 use crate::transport::{self, CLOSE_DEADLINE, CloseCode, FLUSH_DEADLINE};
+use crate::zookeeper::ZooKeeperDoor;
 use quinn::{Endpoint, EndpointConfig, TokioRuntime, VarInt};
 use quorate_recipe_host::{Catalogue, WasmExecutor};
 use quorate_replica::{Input, MemberAddress, Replica, Settings, StartError, Verify};
 use quorate_storage::ServerIdentity;
 use quorate_types::Incarnation;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -66,12 +67,13 @@ pub enum ServerError {
     System(#[from] io::Error),
 }
 
-/// The sockets of both doors. Bound apart from the start so that several servers of one process or
+/// The sockets of all doors. Bound apart from the start so that several servers of one process or
 /// test can learn all addresses before the first starts.
 #[derive(Debug)]
 pub struct Sockets {
     native: UdpSocket,
     peer: UdpSocket,
+    zookeeper: Option<TcpListener>,
 }
 
 impl Sockets {
@@ -83,7 +85,26 @@ impl Sockets {
         let bind = |address| {
             UdpSocket::bind(address).map_err(|source| ServerError::Listen { address, source })
         };
-        Ok(Sockets { native: bind(native)?, peer: bind(peer)? })
+        Ok(Sockets { native: bind(native)?, peer: bind(peer)?, zookeeper: None })
+    }
+
+    /// With a port for ZooKeeper clients.
+    ///
+    /// # Errors
+    /// The address is in use or not this machine's.
+    pub fn with_zookeeper(mut self, address: SocketAddr) -> Result<Sockets, ServerError> {
+        let listener = TcpListener::bind(address);
+        let listener = listener.map_err(|source| ServerError::Listen { address, source })?;
+        self.zookeeper = Some(listener);
+        Ok(self)
+    }
+
+    /// Where ZooKeeper clients connect, if they may.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn zookeeper_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.zookeeper.as_ref().map(TcpListener::local_addr).transpose()
     }
 
     /// Where native clients connect.
@@ -111,11 +132,13 @@ pub struct RunningServer {
     standing: watch::Receiver<Standing>,
     stopping: watch::Sender<bool>,
     endpoints: [Endpoint; 2],
-    native_door: Option<tokio::task::JoinHandle<()>>,
+    /// Of native and of ZooKeeper clients.
+    client_doors: Vec<tokio::task::JoinHandle<()>>,
     peer_door: Option<tokio::task::JoinHandle<()>>,
     peer_stopping: watch::Sender<bool>,
     native_address: SocketAddr,
     peer_address: SocketAddr,
+    zookeeper_address: Option<SocketAddr>,
     /// Held until everything else has ended.
     data: DataDirectory,
 }
@@ -127,7 +150,10 @@ impl RunningServer {
     /// The first thing that does not work.
     pub fn start(config: &ServerConfig) -> Result<RunningServer, ServerError> {
         // The sockets come last in a start, but their errors are the commonest: tried first.
-        let sockets = Sockets::bind(config.native_listen, config.peer_listen)?;
+        let mut sockets = Sockets::bind(config.native_listen, config.peer_listen)?;
+        if let Some(zookeeper) = &config.zookeeper {
+            sockets = sockets.with_zookeeper(zookeeper.listen)?;
+        }
         RunningServer::start_on(config, sockets)
     }
 
@@ -188,11 +214,12 @@ impl RunningServer {
             standing,
             stopping: doors.stopping,
             endpoints: doors.endpoints,
-            native_door: Some(doors.native_door),
+            client_doors: doors.client_doors,
             peer_door: Some(doors.peer_door),
             peer_stopping: doors.peer_stopping,
             native_address: doors.native_address,
             peer_address: doors.peer_address,
+            zookeeper_address: doors.zookeeper_address,
             data,
         })
     }
@@ -207,6 +234,12 @@ impl RunningServer {
     #[must_use]
     pub fn peer_address(&self) -> SocketAddr {
         self.peer_address
+    }
+
+    /// Where ZooKeeper clients connect, if they may.
+    #[must_use]
+    pub fn zookeeper_address(&self) -> Option<SocketAddr> {
+        self.zookeeper_address
     }
 
     /// How often a server was started in this data directory, this time among them.
@@ -257,7 +290,7 @@ impl RunningServer {
     async fn close_doors(&mut self) {
         // An error means that the replica thread is gone, which is an end too.
         let _ = self.standing.wait_for(|standing| standing.shut_down).await;
-        if let Some(door) = self.native_door.take() {
+        for door in self.client_doors.drain(..) {
             let _ = tokio::time::timeout(FLUSH_DEADLINE * 2, door).await;
         }
         self.peer_stopping.send_replace(true);
@@ -366,10 +399,11 @@ struct OpenDoors {
     stopping: watch::Sender<bool>,
     peer_stopping: watch::Sender<bool>,
     endpoints: [Endpoint; 2],
-    native_door: tokio::task::JoinHandle<()>,
+    client_doors: Vec<tokio::task::JoinHandle<()>>,
     peer_door: tokio::task::JoinHandle<()>,
     native_address: SocketAddr,
     peer_address: SocketAddr,
+    zookeeper_address: Option<SocketAddr>,
 }
 
 impl Doors<'_> {
@@ -386,6 +420,7 @@ impl Doors<'_> {
             .build()?;
         let entered = runtime.enter();
         let (native_address, peer_address) = (sockets.native_address()?, sockets.peer_address()?);
+        let zookeeper_address = sockets.zookeeper_address()?;
         let native_config = self.tls.native_door(config.client_certificates)?;
         let native_reset = transport::endpoint_config(self.tls.secret_for("native reset tokens"));
         let peer_reset = transport::endpoint_config(self.tls.secret_for("peer reset tokens"));
@@ -396,7 +431,17 @@ impl Doors<'_> {
         let (stopping, native_stopping) = watch::channel(false);
         let (peer_stopping, peers_stopping) = watch::channel(false);
         let inbox = Arc::clone(self.inbox);
-        let native = NativeDoor::new(config.cluster.clone(), config.limits, inbox, self.starts);
+        let numbers = Arc::new(ConnectionNumbers::new(self.starts));
+        let mut client_doors = Vec::new();
+        if let (Some(settings), Some(listener)) = (&config.zookeeper, sockets.zookeeper) {
+            listener.set_nonblocking(true)?;
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let shared = (Arc::clone(&inbox), Arc::clone(&numbers));
+            let door = ZooKeeperDoor::new(settings.clone(), config.limits, shared.0, shared.1);
+            let serve = Arc::new(door).serve(listener, native_stopping.clone());
+            client_doors.push(runtime.spawn(serve));
+        }
+        let native = NativeDoor::new(config.cluster.clone(), config.limits, inbox, numbers);
         let native = Arc::new(native);
         let peers = config.members.iter().filter(|member| member.server != config.server);
         let peer_settings = PeerSettings {
@@ -413,7 +458,7 @@ impl Doors<'_> {
             Arc::clone(self.inbox),
             applied,
         ));
-        let native_door = runtime.spawn(native.serve(native_endpoint, native_stopping));
+        client_doors.push(runtime.spawn(native.serve(native_endpoint, native_stopping)));
         let peer_door = runtime.spawn(peer.serve(peer_endpoint, dialer, peers_stopping));
         drop(entered);
         Ok(OpenDoors {
@@ -421,10 +466,11 @@ impl Doors<'_> {
             stopping,
             peer_stopping,
             endpoints,
-            native_door,
+            client_doors,
             peer_door,
             native_address,
             peer_address,
+            zookeeper_address,
         })
     }
 }

@@ -113,6 +113,10 @@ error_codes! {
     NoMember = 60, -101, "no-member";
     /// The membership or leadership change cannot be done now; the message says why.
     MembershipRefused = 61, -14, "membership-refused";
+    /// The connection has no such watch. Only ZooKeeper clients are told so.
+    NoWatcher = 62, -121, "no-watcher";
+    /// Members are not changed through ZooKeeper's `reconfig` here.
+    ReconfigurationDisabled = 63, -123, "reconfiguration-disabled";
 }
 
 impl ErrorCode {

@@ -32,6 +32,12 @@ pub enum CreateMode {
     Ttl(u64),
     /// As [`CreateMode::Ttl`]; a number is appended to the name.
     TtlSequential(u64),
+    /// As [`CreateMode::PersistentSequential`]; the name is the number alone, below the path.
+    PersistentNumber,
+    /// As [`CreateMode::EphemeralSequential`]; the name is the number alone, below the path.
+    EphemeralNumber,
+    /// As [`CreateMode::TtlSequential`]; the name is the number alone, below the path.
+    TtlNumber(u64),
 }
 
 impl CreateMode {
@@ -43,13 +49,25 @@ impl CreateMode {
             CreateMode::PersistentSequential
                 | CreateMode::EphemeralSequential
                 | CreateMode::TtlSequential(_)
+        ) || self.is_number()
+    }
+
+    /// Whether the name is a number alone: then the path given is the parent's.
+    #[must_use]
+    pub fn is_number(self) -> bool {
+        matches!(
+            self,
+            CreateMode::PersistentNumber | CreateMode::EphemeralNumber | CreateMode::TtlNumber(_)
         )
     }
 
     /// Whether the znode goes with its session.
     #[must_use]
     pub fn is_ephemeral(self) -> bool {
-        matches!(self, CreateMode::Ephemeral | CreateMode::EphemeralSequential)
+        matches!(
+            self,
+            CreateMode::Ephemeral | CreateMode::EphemeralSequential | CreateMode::EphemeralNumber
+        )
     }
 }
 
@@ -206,6 +224,47 @@ pub enum MultiOperation {
         /// At this version; `None`: any.
         expected_version: Option<i32>,
     },
+}
+
+/// One read within several of one state. It leaves no watch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadOperation {
+    /// As [`Operation::Get`].
+    Get {
+        /// Which znode.
+        path: ZnodePath,
+    },
+    /// As [`Operation::Children`], all of them.
+    Children {
+        /// Which znode.
+        path: ZnodePath,
+    },
+}
+
+/// What a watch to be restored stood for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestoredKind {
+    /// The data of a znode that was there.
+    Data,
+    /// That a znode which was not there comes into being.
+    Absence,
+    /// The children of a znode.
+    Children,
+    /// As [`WatchMode::Persistent`].
+    Persistent,
+    /// As [`WatchMode::PersistentRecursive`].
+    PersistentRecursive,
+}
+
+/// A watch to be restored, see [`Operation::RestoreWatches`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredWatch {
+    /// On which znode.
+    pub path: ZnodePath,
+    /// For what.
+    pub kind: RestoredKind,
 }
 
 /// Everything a client can ask for.
@@ -399,10 +458,43 @@ pub enum Operation {
         /// Everything up to here was told.
         since: WatchPosition,
     },
-    /// Take back every watch of this connection on a znode.
+    /// Take back watches of this connection on a znode. Answered with how many there were.
     RemoveWatches {
         /// On which znode.
         path: ZnodePath,
+        /// Of which kind; `None`: of all.
+        mode: Option<WatchMode>,
+    },
+    /// How many watches this connection has on a znode.
+    CountWatches {
+        /// On which znode.
+        path: ZnodePath,
+        /// Of which kind; `None`: of all.
+        mode: Option<WatchMode>,
+    },
+    /// Set watches again that were left through another connection, ZooKeeper's way: what happened
+    /// meanwhile is told from how the znodes are, not from a history. Answered with
+    /// [`Reply::Watching`], which never has a gap.
+    RestoreWatches {
+        /// All at once.
+        watches: Vec<RestoredWatch>,
+        /// Everything up to here was seen.
+        since: Zxid,
+    },
+    /// The session's own ephemeral znodes.
+    Ephemerals {
+        /// Only paths that begin so.
+        prefix: String,
+    },
+    /// How many znodes are below a znode, at any depth.
+    CountBelow {
+        /// Which znode.
+        path: ZnodePath,
+    },
+    /// Several reads of one state.
+    MultiRead {
+        /// Each is answered or refused by itself.
+        operations: Vec<ReadOperation>,
     },
     /// The catalogue.
     ListRecipes,
@@ -451,6 +543,18 @@ pub enum MultiReply {
     Set(Stat),
     /// The check held.
     Checked,
+}
+
+/// What came of one read within several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadReply {
+    /// Data and stat.
+    Data(Bytes, Stat),
+    /// Names of children.
+    Children(Vec<String>),
+    /// It cannot be read.
+    Refused(Refusal),
 }
 
 /// Where a member is reached.
@@ -534,6 +638,12 @@ pub enum Reply {
     Acl(Vec<AclEntry>, Stat),
     /// Results of a multi.
     Multi(Vec<MultiReply>),
+    /// Results of several reads.
+    MultiRead(Vec<ReadReply>),
+    /// Paths of znodes, in order.
+    Paths(Vec<ZnodePath>),
+    /// How many.
+    Count(u64),
     /// CBOR from a recipe.
     Called(Bytes),
     /// The call waits; its reply comes under the same sequence number.

@@ -16,7 +16,8 @@ use quorate_types::recipe::{
 };
 use quorate_types::request::{
     CreateMode, HeldWatch, MemberAddress, MemberStatus, MultiOperation, MultiReply, ReadLevel,
-    ServerStatus, WatchEvent, WatchEventKind, WatchMode, WatchPosition,
+    ReadOperation, RestoredKind, RestoredWatch, ServerStatus, WatchEvent, WatchEventKind,
+    WatchMode, WatchPosition,
 };
 use quorate_types::{
     AclEntry, ComponentDigest, ErrorCode, Incarnation, Operation, Outcome, Permissions, Refusal,
@@ -152,13 +153,16 @@ impl Random {
     }
 
     fn mode(&mut self) -> CreateMode {
-        match self.below(7) {
+        match self.below(10) {
             0 => CreateMode::Persistent,
             1 => CreateMode::PersistentSequential,
             2 => CreateMode::Ephemeral,
             3 => CreateMode::EphemeralSequential,
             4 => CreateMode::Container,
             5 => CreateMode::Ttl(self.number()),
+            6 => CreateMode::PersistentNumber,
+            7 => CreateMode::EphemeralNumber,
+            8 => CreateMode::TtlNumber(self.number()),
             _ => CreateMode::TtlSequential(self.number()),
         }
     }
@@ -239,7 +243,7 @@ impl Random {
             17 => Operation::GetAcl { path },
             18 => Operation::Sync,
             19 => self.watch_operation(path),
-            20 => Operation::RemoveWatches { path },
+            20 => self.watches_operation(path),
             21 => Operation::ListRecipes,
             22 => Operation::ListMounts,
             23 => Operation::AddMember {
@@ -261,6 +265,28 @@ impl Random {
             _ => Operation::ResumeWatches {
                 watches: [HeldWatch { path, mode, values }].into(),
                 since,
+            },
+        }
+    }
+
+    fn watches_operation(&mut self, path: ZnodePath) -> Operation {
+        let mode = self.option(Random::watch_mode);
+        match self.below(6) {
+            0 => Operation::RemoveWatches { path, mode },
+            1 => Operation::CountWatches { path, mode },
+            2 => {
+                let kind = RestoredKind::Absence;
+                let watches = [RestoredWatch { path, kind }].into();
+                Operation::RestoreWatches { watches, since: Zxid(self.number()) }
+            }
+            3 => Operation::Ephemerals { prefix: self.text() },
+            4 => Operation::CountBelow { path },
+            _ => Operation::MultiRead {
+                operations: [
+                    ReadOperation::Get { path: path.clone() },
+                    ReadOperation::Children { path },
+                ]
+                .into(),
             },
         }
     }

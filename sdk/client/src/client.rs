@@ -590,7 +590,8 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn remove_watches(&self, path: &str) -> Result<(), ClientError> {
-        self.ask(Operation::RemoveWatches { path: parse(path)? }).await.map(drop)
+        let path = parse(path)?;
+        self.ask(Operation::RemoveWatches { path, mode: None }).await.map(drop)
     }
 
     /// The notifications of every watch of this session, from now on.

@@ -399,7 +399,7 @@ impl Worker {
             _ => Worker::shared_path(world),
         };
         if world.choices.one_in(4) {
-            let operation = Operation::RemoveWatches { path: at };
+            let operation = Operation::RemoveWatches { path: at, mode: None };
             self.request(world, operation, ReadLevel::Linearizable);
             return;
         }

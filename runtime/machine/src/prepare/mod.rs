@@ -477,6 +477,11 @@ fn client_write(
         | Operation::AddWatch { .. }
         | Operation::ResumeWatches { .. }
         | Operation::RemoveWatches { .. }
+        | Operation::CountWatches { .. }
+        | Operation::RestoreWatches { .. }
+        | Operation::Ephemerals { .. }
+        | Operation::CountBelow { .. }
+        | Operation::MultiRead { .. }
         | Operation::ListRecipes
         | Operation::ListMounts
         | Operation::Status => refuse(ErrorCode::Unimplemented, "this is no write of the log"),

@@ -19,7 +19,9 @@ use bytes::Bytes;
 #[cfg(feature = "planted-bugs")]
 use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::request::{CreateMode, MultiOperation, MultiReply};
-use quorate_types::{AclEntry, ErrorCode, Operation, Permissions, Refusal, Reply, Stat, ZnodePath};
+use quorate_types::{
+    AclEntry, ErrorCode, Operation, Permissions, Refusal, Reply, SessionId, Stat, ZnodePath,
+};
 
 /// ZooKeeper's longest TTL, in milliseconds.
 const TTL_MS_MAX: u64 = 0xff_ffff_ffff;
@@ -96,25 +98,34 @@ pub(super) fn create_alone(work: &mut Work, caller: Caller<'_>, operation: &Oper
     Ok(Done::Changed(Some(Ok(Reply::Created(path, stat)))))
 }
 
-fn create(
-    work: &mut Work,
-    caller: Caller<'_>,
-    creation: &Creation<'_>,
-) -> Result<(ZnodePath, Stat), Refusal> {
-    let kind = match creation.mode {
-        CreateMode::Persistent | CreateMode::PersistentSequential => ZnodeKind::Persistent,
-        CreateMode::Ephemeral | CreateMode::EphemeralSequential => {
-            ZnodeKind::Ephemeral(caller.session)
+/// How long a znode of this mode lives.
+fn kind_of(mode: CreateMode, session: SessionId) -> Result<ZnodeKind, Refusal> {
+    Ok(match mode {
+        CreateMode::Persistent
+        | CreateMode::PersistentSequential
+        | CreateMode::PersistentNumber => ZnodeKind::Persistent,
+        CreateMode::Ephemeral | CreateMode::EphemeralSequential | CreateMode::EphemeralNumber => {
+            ZnodeKind::Ephemeral(session)
         }
         CreateMode::Container => ZnodeKind::Container { emptied_ms: 0 },
-        CreateMode::Ttl(ttl_ms) | CreateMode::TtlSequential(ttl_ms) => {
+        CreateMode::Ttl(ttl_ms)
+        | CreateMode::TtlSequential(ttl_ms)
+        | CreateMode::TtlNumber(ttl_ms) => {
             if ttl_ms == 0 || ttl_ms > TTL_MS_MAX {
                 let message = format!("a TTL is 1 to {TTL_MS_MAX} milliseconds");
                 return refuse(ErrorCode::BadArguments, message);
             }
             ZnodeKind::Ttl(ttl_ms)
         }
-    };
+    })
+}
+
+fn create(
+    work: &mut Work,
+    caller: Caller<'_>,
+    creation: &Creation<'_>,
+) -> Result<(ZnodePath, Stat), Refusal> {
+    let kind = kind_of(creation.mode, caller.session)?;
     let acl = match creation.acl {
         None => AclSource::Open,
         Some(given) => match acl::resolve(given, caller.identity)? {
@@ -122,13 +133,16 @@ fn create(
             resolved => AclSource::Given(resolved),
         },
     };
-    let Some(parent_path) = creation.path.parent() else {
+    let is_number = creation.mode.is_number();
+    let parent_path = if is_number { Some(creation.path.clone()) } else { creation.path.parent() };
+    let Some(parent_path) = parent_path else {
         return refuse(ErrorCode::NodeExists, "the root is always there");
     };
+    let prefix = if is_number { "" } else { creation.path.name() };
     let Some(parent) = work.state.znode(&parent_path) else { return no_node(&parent_path) };
     acl::check(&parent, &parent_path, caller.identity, &[Permissions::CREATE])?;
     let path = if creation.mode.is_sequential() {
-        sequential_path(&parent_path, creation.path.name(), &parent)?
+        sequential_path(&parent_path, prefix, &parent)?
     } else {
         creation.path.clone()
     };

@@ -21,7 +21,8 @@ impl Fixture {
         let cluster = TestCluster::new("orders");
         let endpoint = loopback(cluster.server(1).native_door(clients).unwrap());
         let inbox = Arc::new(Inbox::new());
-        let door = NativeDoor::new(String::from("orders"), limits, Arc::clone(&inbox), 3);
+        let numbers = Arc::new(ConnectionNumbers::new(3));
+        let door = NativeDoor::new(String::from("orders"), limits, Arc::clone(&inbox), numbers);
         let (stopping, stopped) = watch::channel(false);
         let served = tokio::spawn(Arc::new(door).serve(endpoint.clone(), stopped));
         Fixture { cluster, inbox, endpoint, dialing: dialing(), stopping, served }

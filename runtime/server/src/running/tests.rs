@@ -41,6 +41,7 @@ impl Servers {
             data_dir: cluster.folder().join(format!("data-{id}")),
             native_listen: sockets.native_address().unwrap(),
             peer_listen: sockets.peer_address().unwrap(),
+            zookeeper: None,
             client_certificates: ClientCertificates::Required,
             members: members.clone(),
             tls: cluster.server_paths(id),

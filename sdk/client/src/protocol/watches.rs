@@ -62,7 +62,10 @@ impl Watches {
                     self.hold(path, *mode, *values);
                 }
             }
-            Operation::RemoveWatches { path } => self.held.retain(|(held, _), _| held != path),
+            Operation::RemoveWatches { path, mode } => {
+                let goes = |held: &WatchMode| mode.is_none_or(|mode| mode == *held);
+                self.held.retain(|(held, mode), _| held != path || !goes(mode));
+            }
             _ => {}
         }
     }

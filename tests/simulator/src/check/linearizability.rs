@@ -223,6 +223,8 @@ fn is_linearizable(asked: &AskedOperation) -> bool {
         Operation::AddWatch { .. }
         | Operation::ResumeWatches { .. }
         | Operation::RemoveWatches { .. }
+        | Operation::CountWatches { .. }
+        | Operation::RestoreWatches { .. }
         | Operation::Status
         | Operation::TransferLeader { .. }
         | Operation::BeginShadow { .. }

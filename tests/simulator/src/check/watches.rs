@@ -321,8 +321,9 @@ impl Watcher {
                 let one_shot = matches!(mode, WatchMode::OneShotData | WatchMode::OneShotChildren);
                 (path, *mode, *values && !one_shot)
             }
-            Operation::RemoveWatches { path } => {
-                self.held.retain(|(held, _), _| held != path);
+            Operation::RemoveWatches { path, mode } => {
+                let goes = |held: &WatchMode| mode.is_none_or(|mode| mode == *held);
+                self.held.retain(|(held, mode), _| held != path || !goes(mode));
                 return;
             }
             _ => return,

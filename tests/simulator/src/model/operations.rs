@@ -210,18 +210,25 @@ impl Draft<'_> {
         (path, data, mode): (&ZnodePath, &Bytes, CreateMode),
     ) -> Step<(ZnodePath, Stat)> {
         let lifetime = match mode {
-            CreateMode::Persistent | CreateMode::PersistentSequential => Lifetime::Persistent,
-            CreateMode::Ephemeral | CreateMode::EphemeralSequential => Lifetime::Ephemeral(session),
-            CreateMode::Container => Lifetime::Container,
-            CreateMode::Ttl(ttl_ms) | CreateMode::TtlSequential(ttl_ms) => Lifetime::Ttl(ttl_ms),
+            CreateMode::Persistent
+            | CreateMode::PersistentSequential
+            | CreateMode::PersistentNumber => Lifetime::Persistent,
+            mode if mode.is_ephemeral() => Lifetime::Ephemeral(session),
+            CreateMode::Ttl(ttl_ms)
+            | CreateMode::TtlSequential(ttl_ms)
+            | CreateMode::TtlNumber(ttl_ms) => Lifetime::Ttl(ttl_ms),
+            _ => Lifetime::Container,
         };
         if matches!(lifetime, Lifetime::Ttl(ttl_ms) if ttl_ms == 0 || ttl_ms > TTL_MS_MAX) {
             return Err(ErrorCode::BadArguments);
         }
-        let Some(parent_path) = path.parent() else { return Err(ErrorCode::NodeExists) };
+        let (parent_path, prefix) = match mode.is_number() {
+            true => (path.clone(), ""),
+            false => (path.parent().ok_or(ErrorCode::NodeExists)?, path.name()),
+        };
         let parent = self.znode(&parent_path).ok_or(ErrorCode::NoNode)?;
         let path = if mode.is_sequential() {
-            let name = format!("{}{:010}", path.name(), parent.children_created);
+            let name = format!("{prefix}{:010}", parent.children_created);
             parent_path.join(&name).map_err(|_| ErrorCode::BadArguments)?
         } else {
             path.clone()

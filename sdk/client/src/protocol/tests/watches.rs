@@ -176,7 +176,7 @@ fn a_one_shot_watch_that_fired_in_the_reply_that_set_it_is_not_resumed() {
 #[test]
 fn a_removal_under_way_takes_the_watch_back_after_it_was_resumed() {
     let mut protocol = watched();
-    protocol.submit(2, submission(3, Operation::RemoveWatches { path: path("/a") }));
+    protocol.submit(2, submission(3, Operation::RemoveWatches { path: path("/a"), mode: None }));
     frames(&mut protocol, 2);
     let (sequence, watches, _) = resumption(&mut protocol, 3);
     assert_eq!(watches.len(), 2);

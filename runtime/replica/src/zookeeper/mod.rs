@@ -1,0 +1,389 @@
+//! What one ZooKeeper client says, in quorate's words, and what it is told, in ZooKeeper's.
+//!
+//! Comes in: the client's frames, and the frames that the replica has for it. Goes out: steps for the
+//! replica, as a native client's would be, and bytes for the client. It is run beside the replica, one
+//! for each connection. Invariant: replies leave in the order of the requests, whoever answers them;
+//! no request is given to the replica twice, for a ZooKeeper client never repeats one: a write whose
+//! connection breaks may have been done or not, and the client is told so by the break. Must never
+//! judge what the machine judges: versions, ACLs, what is there.
+
+mod ask;
+mod tell;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use ask::{Asked, Step as Turn};
+use bytes::Bytes;
+use core::fmt;
+use quorate_types::request::ReadLevel;
+use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, SessionId, Zxid};
+use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
+use quorate_wire::zookeeper::{
+    ConnectRequest, ConnectResponse, DecodeError, Request, RequestHeader, Secret, ZooKeeperError,
+    decode_connect_request, decode_request_header, encode_connect_response, encode_error,
+    encode_reply, xid,
+};
+use tell::Shape;
+
+/// Bits of a write's number below the transaction that attached its session: writes of one
+/// connection. Numbers of two connections never meet, for each counts from its own transaction.
+const WRITE_BITS: u32 = 20;
+/// Numbers of reads, which the replica forgets with the connection, are above those of all writes.
+const FIRST_READ: u64 = 1 << 63;
+
+/// What the replica is to be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A frame as a native client would send it.
+    Frame(ClientFrame),
+    /// The client shows a proof of an identity. Whoever checks it says [`Conversation::proved`] or
+    /// [`Conversation::unproved`] before the next frame is taken.
+    Prove {
+        /// How.
+        scheme: String,
+        /// The proof.
+        proof: Bytes,
+    },
+}
+
+/// Why a conversation is over: write what there is to write and close the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client closed its session.
+    Closed,
+    /// There is no session for the client, here or anywhere.
+    NoSession(Refusal),
+    /// The client sent what no ZooKeeper client sends.
+    Undecodable(DecodeError),
+    /// The client asked for what no client may ask for.
+    Improper,
+    /// A proof of identity is wrong.
+    Unproved,
+    /// The client has seen transactions that this cluster has not made: it comes from another.
+    FromElsewhere {
+        /// What the client has seen.
+        seen: Zxid,
+        /// The newest here.
+        newest: Zxid,
+    },
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Closed => f.write_str("the client closed its session"),
+            End::NoSession(refusal) => write!(f, "no session: {refusal}"),
+            End::Undecodable(error) => write!(f, "the client sent no request: {error}"),
+            End::Improper => f.write_str("the client asked for what no client may ask for"),
+            End::Unproved => f.write_str("the client could not prove its identity"),
+            End::FromElsewhere { seen, newest } => {
+                write!(f, "the client has seen transaction {seen}, and the newest here is {newest}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for End {}
+
+impl From<DecodeError> for End {
+    fn from(error: DecodeError) -> End {
+        End::Undecodable(error)
+    }
+}
+
+/// A request whose reply has not left.
+#[derive(Debug)]
+struct Pending {
+    xid: i32,
+    shape: Shape,
+    /// Its number within the session; `None`: it was answered here.
+    sequence: Option<u64>,
+    outcome: Option<(Zxid, Outcome)>,
+}
+
+/// A session as its connection knows it.
+#[derive(Clone, Copy, Debug)]
+struct Attached {
+    next_write: u64,
+    next_read: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing came yet.
+    Opened,
+    /// A session is asked for. `mirror`: what the answer says of reading only.
+    Connecting {
+        seen: Zxid,
+        mirror: Option<bool>,
+    },
+    Attached(Attached),
+    Over,
+}
+
+/// One connection of a ZooKeeper client.
+#[derive(Debug)]
+pub struct Conversation {
+    state: State,
+    pending: VecDeque<Pending>,
+    /// Frames that came before the answer to the handshake.
+    early: VecDeque<Bytes>,
+    /// The newest transaction that the client was told of.
+    zxid: Zxid,
+    /// Proved identities, in the order they were proved: scheme and name.
+    proved: Vec<(String, String)>,
+}
+
+impl Conversation {
+    /// With a client at this IP address.
+    #[must_use]
+    pub fn new(address: String) -> Conversation {
+        Conversation {
+            state: State::Opened,
+            pending: VecDeque::new(),
+            early: VecDeque::new(),
+            zxid: Zxid(0),
+            proved: alloc::vec![(String::from("ip"), address)],
+        }
+    }
+
+    /// Requests without a reply. Whoever reads from the client waits while there are many.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.len() + self.early.len()
+    }
+
+    /// Takes a frame of the client, without its length.
+    ///
+    /// # Errors
+    /// The conversation is over.
+    pub fn on_frame(&mut self, frame: &Bytes, out: &mut Vec<u8>) -> Result<Option<Step>, End> {
+        match &mut self.state {
+            State::Opened => self.on_connect(decode_connect_request(frame)?).map(Some),
+            State::Connecting { .. } => {
+                self.early.push_back(frame.clone());
+                Ok(None)
+            }
+            State::Attached(_) => self.on_request(frame, out),
+            State::Over => Err(End::Closed),
+        }
+    }
+
+    /// The next frame that came before the handshake was answered, to be taken now.
+    pub fn poll_early(&mut self) -> Option<Bytes> {
+        if matches!(self.state, State::Attached(_)) { self.early.pop_front() } else { None }
+    }
+
+    fn on_connect(&mut self, request: ConnectRequest) -> Result<Step, End> {
+        let seen = Zxid(u64::try_from(request.last_zxid_seen).unwrap_or(0));
+        self.state = State::Connecting { seen, mirror: request.read_only.map(|_| false) };
+        let password = request.password.0.unwrap_or_default();
+        let resume = (request.session_id != 0).then(|| Resume {
+            session: SessionId(request.session_id.cast_unsigned()),
+            // One of another length is nobody's.
+            password: <[u8; 16]>::try_from(&password[..]).unwrap_or_default(),
+        });
+        let timeout_ms = u32::try_from(request.timeout_ms).unwrap_or(0);
+        Ok(Step::Frame(ClientFrame::Connect {
+            protocol: PROTOCOL,
+            resume,
+            timeout_ms,
+            last_seen: seen,
+        }))
+    }
+
+    fn on_request(&mut self, frame: &Bytes, out: &mut Vec<u8>) -> Result<Option<Step>, End> {
+        let (RequestHeader { xid, opcode }, mut reader) = decode_request_header(frame)?;
+        let request = Request::read(opcode, &mut reader)?;
+        match ask::turn(request) {
+            Turn::Ask(asked) => Ok(Some(self.ask(xid, *asked))),
+            Turn::Answer(shape, outcome) => {
+                let outcome = Some((self.zxid, outcome));
+                self.pending.push_back(Pending { xid, shape, sequence: None, outcome });
+                self.tell_ready(out);
+                Ok(None)
+            }
+            Turn::Heartbeat => Ok(Some(Step::Frame(ClientFrame::Heartbeat))),
+            Turn::Prove { scheme, proof } => Ok(Some(Step::Prove { scheme, proof })),
+            Turn::WhoAmI => {
+                let outcome = Some((self.zxid, Ok(Reply::Done)));
+                let shape = Shape::WhoAmI(self.proved.clone());
+                self.pending.push_back(Pending { xid, shape, sequence: None, outcome });
+                self.tell_ready(out);
+                Ok(None)
+            }
+            Turn::Improper => {
+                encode_error(out, xid, tell::number_of(self.zxid), ZooKeeperError::Unimplemented);
+                Err(self.end(End::Improper))
+            }
+        }
+    }
+
+    fn end(&mut self, end: End) -> End {
+        self.state = State::Over;
+        end
+    }
+
+    /// Gives a request its number and its place in line.
+    fn ask(&mut self, xid: i32, asked: Asked) -> Step {
+        let Asked { level, operation, shape } = asked;
+        let State::Attached(attached) = &mut self.state else {
+            unreachable!("only an attached session asks")
+        };
+        let counter =
+            if operation.is_write() { &mut attached.next_write } else { &mut attached.next_read };
+        let sequence = *counter;
+        *counter += 1;
+        let is_write = |sequence: &u64| *sequence < FIRST_READ;
+        let mut waiting = self.pending.iter().filter_map(|pending| pending.sequence);
+        let oldest_unreplied = waiting.find(is_write).unwrap_or(attached.next_write.min(sequence));
+        self.pending.push_back(Pending { xid, shape, sequence: Some(sequence), outcome: None });
+        Step::Frame(ClientFrame::Request {
+            sequence,
+            oldest_unreplied,
+            acknowledged: Vec::new(),
+            level,
+            operation,
+        })
+    }
+
+    /// The proof asked about is good: for these identities, scheme and name to show.
+    pub fn proved(&mut self, identities: &[(String, String)], out: &mut Vec<u8>) {
+        for identity in identities {
+            if !self.proved.contains(identity) {
+                self.proved.push(identity.clone());
+            }
+        }
+        encode_reply(out, xid::AUTH, 0, &quorate_wire::zookeeper::Reply::Empty);
+    }
+
+    /// The proof asked about is not good.
+    pub fn unproved(&mut self, out: &mut Vec<u8>) -> End {
+        encode_error(out, xid::AUTH, 0, ZooKeeperError::AuthFailed);
+        self.end(End::Unproved)
+    }
+
+    /// Takes a frame that the replica has for this client.
+    ///
+    /// # Errors
+    /// The conversation is over.
+    pub fn on_server(&mut self, frame: ServerFrame, out: &mut Vec<u8>) -> Result<(), End> {
+        match frame {
+            ServerFrame::Connected { session, password, timeout_ms, zxid, .. } => {
+                self.on_connected((session, password), timeout_ms, zxid, out)
+            }
+            ServerFrame::Refused(refusal) => Err(self.on_refused(refusal, out)),
+            ServerFrame::Reply { sequence, zxid, outcome } => {
+                self.on_reply(sequence, zxid, outcome, out)
+            }
+            ServerFrame::Watch(event) => {
+                self.zxid = self.zxid.max(event.zxid);
+                tell::event(&event, out);
+                Ok(())
+            }
+            ServerFrame::Heartbeat { zxid } => {
+                self.zxid = self.zxid.max(zxid);
+                let reply = quorate_wire::zookeeper::Reply::Empty;
+                encode_reply(out, xid::PING, tell::number_of(zxid), &reply);
+                Ok(())
+            }
+            ServerFrame::Goodbye(refusal) => Err(self.end(End::NoSession(refusal))),
+        }
+    }
+
+    fn on_connected(
+        &mut self,
+        (session, password): (SessionId, [u8; 16]),
+        timeout_ms: u32,
+        zxid: Zxid,
+        out: &mut Vec<u8>,
+    ) -> Result<(), End> {
+        let State::Connecting { seen, mirror } = self.state else { return Ok(()) };
+        if seen > zxid {
+            // ZooKeeper's rule: no answer, so that the client tries other servers.
+            return Err(self.end(End::FromElsewhere { seen, newest: zxid }));
+        }
+        self.zxid = zxid;
+        let next_write = (zxid.0 << WRITE_BITS) + 1;
+        self.state = State::Attached(Attached { next_write, next_read: FIRST_READ });
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
+            session_id: session.0.cast_signed(),
+            password: Secret(Some(Bytes::copy_from_slice(&password))),
+            read_only: mirror,
+        };
+        encode_connect_response(out, &response);
+        Ok(())
+    }
+
+    /// A session that is gone is said to be gone; for anything else the client tries other servers.
+    fn on_refused(&mut self, refusal: Refusal, out: &mut Vec<u8>) -> End {
+        let is_gone = matches!(refusal.code, ErrorCode::SessionExpired | ErrorCode::SessionRefused);
+        if let State::Connecting { mirror, .. } = self.state
+            && is_gone
+        {
+            let response = ConnectResponse {
+                protocol_version: 0,
+                timeout_ms: 0,
+                session_id: 0,
+                password: Secret(Some(Bytes::from_static(&[0; 16]))),
+                read_only: mirror,
+            };
+            encode_connect_response(out, &response);
+        }
+        self.end(End::NoSession(refusal))
+    }
+
+    fn on_reply(
+        &mut self,
+        sequence: u64,
+        zxid: Zxid,
+        outcome: Outcome,
+        out: &mut Vec<u8>,
+    ) -> Result<(), End> {
+        self.zxid = self.zxid.max(zxid);
+        // Whether a write was done is not known: ZooKeeper closes, and clients expect it.
+        if let Err(refusal) = &outcome
+            && refusal.code.is_transient()
+            && refusal.code != ErrorCode::Overloaded
+        {
+            return Err(self.end(End::NoSession(refusal.clone())));
+        }
+        let waiting = |pending: &&mut Pending| pending.sequence == Some(sequence);
+        if let Some(pending) = self.pending.iter_mut().find(waiting) {
+            pending.outcome = Some((zxid, outcome));
+        }
+        self.tell_ready(out);
+        if matches!(self.state, State::Over) { Err(End::Closed) } else { Ok(()) }
+    }
+
+    /// Tells the client what stands at the head of the line and is answered.
+    fn tell_ready(&mut self, out: &mut Vec<u8>) {
+        while self.pending.front().is_some_and(|pending| pending.outcome.is_some()) {
+            let Some(Pending { xid, shape, outcome: Some((zxid, outcome)), .. }) =
+                self.pending.pop_front()
+            else {
+                return;
+            };
+            let closes = matches!(shape, Shape::Closed) && outcome.is_ok();
+            tell::reply(out, (xid, zxid), &shape, &outcome);
+            if closes {
+                self.state = State::Over;
+            }
+        }
+    }
+}
+
+/// What is asked of the machine at which level: ZooKeeper reads what its server has, and `sync` waits
+/// for all that was acknowledged before.
+fn level_of(operation: &Operation) -> ReadLevel {
+    match operation {
+        Operation::Sync => ReadLevel::Linearizable,
+        _ => ReadLevel::Local,
+    }
+}

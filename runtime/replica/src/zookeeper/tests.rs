@@ -1,0 +1,1 @@
+//! Whole conversations, byte for byte.

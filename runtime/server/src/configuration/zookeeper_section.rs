@@ -1,0 +1,81 @@
+//! The section `[zookeeper]`: the door of ZooKeeper clients. Without it there is none.
+//!
+//! Comes in: the table. Goes out: what the door is told. Invariant: what is not said is as in
+//! ZooKeeper.
+
+use super::section::Section;
+use super::{ConfigurationError, toml_string};
+use crate::zookeeper::ZooKeeperConfig;
+use quorate_wire::zookeeper::FourLetterWord;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Port of the door unless configured.
+pub const ZOOKEEPER_PORT: u16 = 2181;
+
+const KEYS: [&str; 5] = [
+    "listen",
+    "connections_per_address_max",
+    "four_letter_words",
+    "super_digest",
+    "request_bytes_max",
+];
+
+pub(super) fn read(root: &Section<'_>) -> Result<Option<ZooKeeperConfig>, ConfigurationError> {
+    let Some(section) = root.section("zookeeper", &KEYS)? else { return Ok(None) };
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, ZOOKEEPER_PORT));
+    let mut config = ZooKeeperConfig::at(section.socket_address("listen")?.unwrap_or(any));
+    config.connections_per_address_max = section.integer_u32(
+        "connections_per_address_max",
+        0..=1_000_000,
+        config.connections_per_address_max,
+    )?;
+    config.frame_bytes_max =
+        section.integer_u32("request_bytes_max", 1_024..=4 << 20, config.frame_bytes_max)?;
+    if let Some(words) = section.string("four_letter_words")? {
+        config.words = read_words(&section, words)?;
+    }
+    if let Some(digest) = section.string("super_digest")? {
+        if digest.split(':').count() != 2 {
+            let message = "`super_digest` is `user:hash`, the hash as ZooKeeper's DigestAuthenticationProvider \
+                           makes it";
+            return Err(section.error("super_digest", message.to_owned()));
+        }
+        config.super_digest = Some(digest.to_owned());
+    }
+    Ok(Some(config))
+}
+
+/// Words with commas between them, or `*` for all.
+fn read_words(
+    section: &Section<'_>,
+    words: &str,
+) -> Result<Vec<FourLetterWord>, ConfigurationError> {
+    let mut known = Vec::new();
+    for word in words.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        if word == "*" {
+            return Ok(FourLetterWord::ALL.to_vec());
+        }
+        let Some(found) = FourLetterWord::from_letters(word.as_bytes()) else {
+            let all = FourLetterWord::ALL.iter().map(|word| word.letters()).collect::<Vec<_>>();
+            let message = format!("`{word}` is no four-letter word; known: {}", all.join(", "));
+            return Err(section.error("four_letter_words", message));
+        };
+        known.push(found);
+    }
+    Ok(known)
+}
+
+pub(super) fn to_toml(config: &ZooKeeperConfig) -> String {
+    let mut text = String::new();
+    let words = config.words.iter().map(|word| word.letters()).collect::<Vec<_>>().join(",");
+    let _ = writeln!(text, "[zookeeper]\nlisten = \"{}\"", config.listen);
+    let most = config.connections_per_address_max;
+    let _ = writeln!(text, "connections_per_address_max = {most}");
+    let _ = writeln!(text, "four_letter_words = {}", toml_string(&words));
+    let _ = writeln!(text, "request_bytes_max = {}", config.frame_bytes_max);
+    if let Some(digest) = &config.super_digest {
+        let _ = writeln!(text, "super_digest = {}", toml_string(digest));
+    }
+    text
+}
