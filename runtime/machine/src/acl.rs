@@ -172,7 +172,7 @@ mod tests {
             entry(Permissions::ALL, "ip", "10.1.0.0/16"),
             entry(Permissions::READ, "ip", "::1"),
         ];
-        let znode = Znode { acl: Some(Arc::new(acl)), ..Znode::root() };
+        let znode = Znode { acl: Some(Arc::new(acl)), ..Znode::new_system(0) };
         let allowed = |scheme: &str, id: &str| {
             let proofs = alloc::vec![(String::from(scheme), String::from(id))];
             let identity = Identity { proofs, ..Identity::default() };
@@ -204,7 +204,7 @@ mod tests {
             entry(Permissions::READ, "world", "anyone"),
             entry(Permissions::WRITE, "x509", "alice"),
         ];
-        let znode = Znode { acl: Some(Arc::new(acl)), ..Znode::root() };
+        let znode = Znode { acl: Some(Arc::new(acl)), ..Znode::new_system(0) };
         let path = ZnodePath::root();
         let allowed = |name: &str, permission| {
             check(&znode, &path, &Identity::named(name), &[permission]).is_ok()

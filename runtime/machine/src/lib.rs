@@ -31,6 +31,7 @@ mod random;
 mod read;
 mod request;
 mod shadow;
+mod system;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -14,12 +14,13 @@ use crate::outstanding::Outstanding;
 use crate::prepare::{self, Work};
 use crate::read;
 use crate::request::{Identity, Prepared, RecipeCall, Request, Stamp};
+use crate::system;
 use crate::tables::{
     Components, Deadlines, Members, MembershipChanges, Mounts, Overlay, Sessions, State, Tables,
     Tickets, Timers, Znodes,
 };
 use crate::transaction::{Origin, Transaction};
-use crate::znode::{TreeKey, Znode};
+use crate::znode::TreeKey;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -82,7 +83,7 @@ impl Default for Machine {
 }
 
 impl Machine {
-    /// A tree with nothing but its root, under production's limits.
+    /// A tree with nothing but its root and ZooKeeper's own znodes, under production's limits.
     #[must_use]
     pub fn new() -> Machine {
         Machine::with_limits(Limits::PRODUCTION)
@@ -93,7 +94,9 @@ impl Machine {
     #[must_use]
     pub fn with_limits(limits: Limits) -> Machine {
         let mut tables = Tables::default();
-        tables.put::<Znodes>(TreeKey::of(&ZnodePath::root()), Some(Arc::new(Znode::root())));
+        for (path, znode) in system::first_znodes() {
+            tables.put::<Znodes>(TreeKey::of(&path), Some(Arc::new(znode)));
+        }
         Machine { tables: Arc::new(tables), applied: Zxid(0), time_ms: 0, limits }
     }
 

@@ -83,8 +83,8 @@ pub(crate) struct Znode {
 }
 
 impl Znode {
-    /// The root of a new tree.
-    pub(crate) fn root() -> Znode {
+    /// One that was there before all transactions, with so many children like it.
+    pub(crate) fn new_system(children_count: u32) -> Znode {
         Znode {
             data: Bytes::new(),
             data_hash: hash_data(&[]),
@@ -97,7 +97,7 @@ impl Znode {
             version: 0,
             aversion: 0,
             children_created: 0,
-            children_count: 0,
+            children_count,
             kind: ZnodeKind::Persistent,
         }
     }
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn creations_and_deletions_of_children_both_count_in_the_cversion() {
-        let mut znode = Znode::root();
+        let mut znode = Znode::new_system(0);
         znode.children_created = 5;
         znode.children_count = 2;
         assert_eq!(znode.stat().cversion, 8);
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn only_empty_used_containers_and_childless_ttl_znodes_are_due() {
-        let mut znode = Znode::root();
+        let mut znode = Znode::new_system(0);
         znode.kind = ZnodeKind::Container { emptied_ms: 5 };
         assert_eq!(znode.due_ms(), None);
         znode.children_created = 1;

@@ -13,7 +13,8 @@ mod operations;
 pub use operations::{Denial, Execution, is_tree_read, is_tree_write, same_outcome};
 
 use bytes::Bytes;
-use quorate_types::{AclEntry, SessionId, Stat, ZnodePath, Zxid};
+use quorate_types::acl::open_acl;
+use quorate_types::{AclEntry, Permissions, SessionId, Stat, ZnodePath, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A transaction's number and the time it bears, in milliseconds since 1970.
@@ -119,16 +120,45 @@ pub struct Model {
 
 impl Default for Model {
     fn default() -> Model {
-        let root = Znode::new(When::default(), Bytes::new(), None, Lifetime::Persistent);
-        Model {
-            znodes: BTreeMap::from([(ZnodePath::root(), vec![(Zxid(0), Some(root))])]),
+        let mut model = Model {
+            znodes: BTreeMap::new(),
             names: BTreeMap::new(),
             ephemerals: BTreeMap::new(),
             sessions: BTreeSet::new(),
             mounts: BTreeSet::new(),
             now: When::default(),
+        };
+        // ZooKeeper's own, which no transaction made.
+        for (path, names) in FIRST {
+            let mut znode = Znode::new(When::default(), Bytes::new(), None, Lifetime::Persistent);
+            znode.children = u32::try_from(names.len()).expect("two at most");
+            if path == CONFIG {
+                let [mut entry] = <[AclEntry; 1]>::try_from(open_acl()).expect("one entry");
+                entry.permissions = Permissions::READ;
+                znode.acl = Some(vec![entry]);
+            }
+            let path = ZnodePath::parse(path).expect("a path");
+            model.znodes.insert(path.clone(), vec![(Zxid(0), Some(znode))]);
+            let today = names.iter().map(|name| (*name).to_owned()).collect();
+            model.names.insert(path, Names { today, log: Vec::new() });
         }
+        model
     }
+}
+
+const CONFIG: &str = "/zookeeper/config";
+/// The znodes of a new tree, and their children.
+const FIRST: [(&str, &[&str]); 4] = [
+    ("/", &["zookeeper"]),
+    ("/zookeeper", &["config", "quota"]),
+    ("/zookeeper/quota", &[]),
+    (CONFIG, &[]),
+];
+
+/// Znodes that are never deleted.
+#[must_use]
+fn is_first(path: &ZnodePath) -> bool {
+    FIRST.iter().any(|(first, _)| path.as_str() == *first)
 }
 
 impl Model {

@@ -9,6 +9,7 @@ use crate::change::{AclSource, Change};
 use crate::executor::{RecipeEvent, RecipeExecutor};
 use crate::items::Mount;
 use crate::prepare::recipes::Handled;
+use crate::system::is_system;
 use crate::tables::State;
 use crate::znode::{Znode, ZnodeKind};
 use alloc::format;
@@ -197,8 +198,8 @@ fn delete(
     path: &ZnodePath,
     expected_version: Option<i32>,
 ) -> Result<(), Refusal> {
-    let Some(parent_path) = path.parent() else {
-        return refuse(ErrorCode::BadArguments, "the root cannot be deleted");
+    let Some(parent_path) = path.parent().filter(|_| !is_system(path)) else {
+        return refuse(ErrorCode::BadArguments, format!("{path} cannot be deleted"));
     };
     let Some(parent) = work.state.znode(&parent_path) else { return no_node(&parent_path) };
     acl::check(&parent, &parent_path, caller.identity, &[Permissions::DELETE])?;

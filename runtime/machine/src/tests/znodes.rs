@@ -110,7 +110,7 @@ fn children_come_in_order_a_part_at_a_time() {
         harness.ask(&mut client, create(name, CreateMode::Persistent)).unwrap();
     }
     assert_eq!(harness.children("/d"), ["a", "b", "b-1"]);
-    assert_eq!(harness.children("/"), ["d", "da"]);
+    assert_eq!(harness.children("/"), ["d", "da", "zookeeper"]);
     let part = |after: Option<&str>, limit| Operation::Children {
         path: path("/d"),
         after: after.map(Into::into),
@@ -180,5 +180,24 @@ fn empty_containers_and_old_ttl_znodes_are_reaped() {
     let (_, applied) = harness.fire_due();
     assert_eq!(applied.events[0].path, path("/box"));
     assert_eq!(applied.events[0].kind, WatchEventKind::Deleted);
-    assert_eq!(harness.children("/"), ["unused"]);
+    assert_eq!(harness.children("/"), ["unused", "zookeeper"]);
+}
+
+#[test]
+fn zookeepers_own_znodes_are_there_from_the_start_and_stay() {
+    let mut harness = Harness::new();
+    let mut client = harness.open("a");
+    assert_eq!(harness.children("/zookeeper"), ["config", "quota"]);
+    for name in ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"] {
+        let refused = harness.ask(&mut client, delete(name)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::BadArguments, "{name}");
+    }
+    let write = Operation::SetData {
+        path: path("/zookeeper/config"),
+        data: Bytes::from_static(b"x"),
+        expected_version: None,
+    };
+    assert_eq!(harness.ask(&mut client, write).unwrap_err().code, ErrorCode::NotAllowed);
+    let first = harness.ask(&mut client, create("/n-", CreateMode::PersistentSequential));
+    assert!(matches!(first, Ok(Reply::Created(made, _)) if made == path("/n-0000000000")));
 }

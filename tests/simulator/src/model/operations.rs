@@ -4,7 +4,7 @@
 //! exists, ephemeral parent. Delete: parent missing, missing, version, children. Set: missing,
 //! version. A multi sees what its earlier operations did, and changes all or nothing.
 
-use super::{Draft, Lifetime, Model, When, Znode};
+use super::{Draft, Lifetime, Model, When, Znode, is_first};
 use bytes::Bytes;
 use quorate_types::acl::open_acl;
 use quorate_types::request::{CreateMode, MultiOperation, MultiReply};
@@ -244,7 +244,7 @@ impl Draft<'_> {
     }
 
     fn remove(&mut self, when: When, path: &ZnodePath, expected: Option<i32>) -> Step<()> {
-        let parent = path.parent().ok_or(ErrorCode::BadArguments)?;
+        let parent = path.parent().filter(|_| !is_first(path)).ok_or(ErrorCode::BadArguments)?;
         self.znode(&parent).ok_or(ErrorCode::NoNode)?;
         self.check(path, expected)?;
         if self.znode(path).is_some_and(|znode| znode.children > 0) {

@@ -1,0 +1,111 @@
+"""Lets kazoo's own test suite run against three quorate servers.
+
+Comes in: QUORATE, the binary; QUORATE_FOLDER, an empty folder. Goes out: what kazoo's harness calls a
+cluster: servers that are started, stopped and asked for their addresses. Loaded as a pytest plugin, so
+that not a line of the suite is changed. Must never hide a failure: a test that cannot run here is
+named with its reason in `known.txt`, and nowhere else.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import kazoo.testing.common as common
+import kazoo.testing.harness as harness
+
+BINARY = os.environ["QUORATE"]
+FOLDER = Path(os.environ["QUORATE_FOLDER"])
+SETTINGS = """four_letter_words = "*"
+connections_per_address_max = 0
+super_digest = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
+"""
+
+
+class Server:
+    """One server process, with what the harness knows of a ZooKeeper."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.configuration = folder / "quorate.toml"
+        text = self.configuration.read_text()
+        section = re.search(r"\[zookeeper\]\nlisten = \"(.*)\"\n(?:.*\n)*?\n", text)
+        self.address = section.group(1)
+        named = f'[zookeeper]\nlisten = "{self.address}"\n{SETTINGS}\n'
+        self.configuration.write_text(text.replace(section.group(0), named))
+        self.client_port = int(self.address.rsplit(":", 1)[1])
+        self.secure_address = self.address
+        self.process = None
+
+    @property
+    def running(self):
+        return self.process is not None
+
+    def run(self):
+        if self.running:
+            return
+        with open(self.folder / "server.log", "a") as log:
+            command = [BINARY, "serve", "--config", str(self.configuration)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def stop(self):
+        if self.running:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait()
+            self.process = None
+
+    destroy = stop
+
+    def get_logs(self, num_lines=100):
+        path = self.folder / "server.log"
+        return path.read_text().splitlines(True)[-num_lines:] if path.exists() else []
+
+
+class Cluster(list):
+    """Three servers of a cluster that `quorate dev` wrote."""
+
+    def __init__(self, **_ignored):
+        dev = FOLDER / "dev"
+        command = [BINARY, "dev", "--bare", "--servers", "3", "--port", "0", "--dir", str(dev)]
+        environment = {**os.environ, "XDG_CONFIG_HOME": str(FOLDER)}
+        writing = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+        assert writing.stdout.readline().startswith("ready"), "the cluster could not be written"
+        writing.send_signal(signal.SIGINT)
+        writing.wait()
+        super().__init__(Server(dev / f"server-{number}") for number in (1, 2, 3))
+
+    def start(self):
+        for server in self:
+            server.run()
+        deadline = time.monotonic() + 30
+        while not all(map(serves, self)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def stop(self):
+        for server in self:
+            server.stop()
+
+    terminate = stop
+
+    def get_logs(self):
+        return [line for server in self for line in server.get_logs()]
+
+    def get_ssl_client_configuration(self):
+        raise NotImplementedError("quorate has no TLS port for ZooKeeper clients yet")
+
+
+def serves(server):
+    try:
+        with socket.create_connection((server.address.rsplit(":", 1)[0], server.client_port)) as asked:
+            asked.sendall(b"isro")
+            return asked.recv(16) == b"rw"
+    except OSError:
+        return False
+
+
+common.ZookeeperCluster = Cluster
+harness.ZookeeperCluster = Cluster
+os.environ.setdefault("ZOOKEEPER_VERSION", "3.8.0")
