@@ -11,9 +11,10 @@ use crate::spoil::BYTES_MAX;
 use crate::target::Target;
 use bytes::Bytes;
 use quorate_wire::zookeeper::{
-    DecodeError, Frames, Opcode, Received, ServerMessage, decode_connect_request,
-    decode_connect_response, decode_reply, decode_request, encode_connect_request,
-    encode_connect_response, encode_error, encode_notification, encode_reply, encode_request,
+    DecodeError, Frames, Multi, MultiOperation, MultiResult, Opcode, PathVersion, Received, Reply,
+    Request, ServerMessage, SetWatches, decode_connect_request, decode_connect_response,
+    decode_reply, decode_request, encode_connect_request, encode_connect_response, encode_error,
+    encode_notification, encode_reply, encode_request,
 };
 
 /// The row of the table of targets.
@@ -21,9 +22,10 @@ pub const TARGET: Target = Target {
     name: "zookeeper",
     corpus,
     execute,
-    // The worst are multis: an item is 9 bytes or more on the wire and about 100 in memory; a list
-    // that grows is there twice for a moment, the second time with up to twice the room it needs.
-    memory_factor: 48,
+    // The worst are replies to multis: an item is 9 bytes or more on the wire and about 100 in memory;
+    // a list that grows is there twice for a moment, the second time with up to twice the room it
+    // needs. And every message is there once more, read again.
+    memory_factor: 64,
     memory_base: 1_024,
 };
 
@@ -74,9 +76,31 @@ fn corpus(random: &mut Random) -> Vec<Vec<u8>> {
         ));
         inputs.push(input(STREAM, random.next() as u8, &stream(random)));
     }
+    inputs.extend(large());
     inputs.push(input(STREAM, 0, b"ruok"));
     inputs.push(input(STREAM, 3, b"stmk\0\0\0\0\0\0\0\x02"));
     inputs
+}
+
+/// Many of the smallest items: what takes the most memory for its bytes.
+fn large() -> Vec<Vec<u8>> {
+    let delete = MultiOperation::Delete(PathVersion { path: "", version: -1 });
+    let multi = Request::Multi(Multi(vec![delete; 300]));
+    let paths = vec![""; 300];
+    let (data, exist, child) = (paths.clone(), paths.clone(), paths.clone());
+    let watches = Request::SetWatches(SetWatches { relative_zxid: 1, data, exist, child });
+    let results = Reply::Multi(Multi(vec![MultiResult::Check; 300]));
+    let opcode_index = |wanted| Opcode::ALL.iter().position(|opcode| *opcode == wanted);
+    let reply = |opcode, reply: &Reply<'_>| {
+        let how = opcode_index(opcode).unwrap_or_default() as u8;
+        input(REPLY, how, &frame(|out| encode_reply(out, 1, 2, reply)))
+    };
+    vec![
+        input(REQUEST, 0, &frame(|out| encode_request(out, 1, &multi))),
+        input(REQUEST, 0, &frame(|out| encode_request(out, 1, &watches))),
+        reply(Opcode::Multi, &results),
+        reply(Opcode::GetChildren, &Reply::Children(paths)),
+    ]
 }
 
 fn input(kind: u8, how: u8, rest: &[u8]) -> Vec<u8> {
