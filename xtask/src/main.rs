@@ -74,6 +74,13 @@ enum XtaskCommand {
         #[arg(long, default_value_t = 300)]
         seeds: u64,
     },
+    /// Give spoilt bytes to a decoder. Example: cargo xtask fuzz zookeeper --executions 10000000
+    #[command(disable_help_flag = true)]
+    Fuzz {
+        /// Passed on to the fuzzer; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// A tour of a running cluster. Example: cargo xtask demo
     Demo,
 }
@@ -102,6 +109,10 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        XtaskCommand::Fuzz { arguments } => checks::cargo(
+            &["run", "--quiet", "--profile", "fuzz", "--package", "quorate-fuzz"],
+            &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
+        ),
         XtaskCommand::Demo => demo::run(),
     };
     match done {
