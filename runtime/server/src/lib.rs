@@ -35,7 +35,7 @@ pub use disk::{DataDirectory, DataDirectoryError};
 pub use quic_native::ANONYMOUS;
 pub use replica_thread::Standing;
 pub use running::{RunningServer, ServerError, Sockets};
-pub use zookeeper::ZooKeeperConfig;
+pub use zookeeper::{SaslUser, ZooKeeperConfig};
 
 use std::net::SocketAddr;
 use tokio::signal::unix::{SignalKind, signal};

@@ -8,7 +8,10 @@
 
 mod figures;
 mod proofs;
+mod sasl;
 mod words;
+
+pub use sasl::SaslUser;
 
 use crate::entropy;
 use crate::inbox::{Event, Inbox, InboxClosed};
@@ -22,7 +25,7 @@ use quorate_replica::Input;
 use quorate_replica::zookeeper::{Conversation, End, Step};
 use quorate_types::limits::Limits;
 use quorate_wire::native::ServerFrame;
-use quorate_wire::zookeeper::{DecodeError, FourLetterWord, Frames, Received};
+use quorate_wire::zookeeper::{DecodeError, FourLetterWord, Frames, Received, xid};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +57,8 @@ pub struct ZooKeeperConfig {
     pub words: Vec<FourLetterWord>,
     /// `user:hash` whose password makes an administrator; ZooKeeper's `superDigest`.
     pub super_digest: Option<String>,
+    /// Who may prove itself by SASL DIGEST-MD5.
+    pub sasl_users: Vec<SaslUser>,
     /// Bytes of a request at most; ZooKeeper's `jute.maxbuffer`.
     pub frame_bytes_max: u32,
 }
@@ -67,6 +72,7 @@ impl ZooKeeperConfig {
             connections_per_address_max: 60,
             words: vec![FourLetterWord::Srvr, FourLetterWord::Isro],
             super_digest: None,
+            sasl_users: Vec::new(),
             frame_bytes_max: 1_048_575,
         }
     }
@@ -212,6 +218,7 @@ impl ZooKeeperDoor {
             conversation: Conversation::new(address.to_string()),
             outbox: Arc::new(Outbox::new(self.limits.connection_backlog_frames_max as usize)),
             timing: Timing::new(&self.figures),
+            sasl: sasl::Attempt::default(),
             out: Vec::new(),
             from,
         };
@@ -243,6 +250,7 @@ struct Client<'d> {
     conversation: Conversation,
     outbox: Arc<Outbox<ServerFrame>>,
     timing: Timing<'d>,
+    sasl: sasl::Attempt,
     /// Bytes to be written.
     out: Vec<u8>,
     from: SocketAddr,
@@ -329,6 +337,7 @@ impl Client<'_> {
                 self.give(Event::Input(input), frame.len()).await
             }
             Some(Step::Prove { scheme, proof }) => self.prove(&scheme, &proof).await,
+            Some(Step::Sasl { xid, token }) => self.sasl(xid, &token).await,
         }
     }
 
@@ -338,13 +347,35 @@ impl Client<'_> {
         let Some(Proof { identities, shown }) =
             check_proof(scheme, proof, (&address, super_digest))
         else {
-            return Err(self.conversation.unproved(&mut self.out).into());
+            return Err(self.conversation.unproved(xid::AUTH, &mut self.out).into());
         };
+        self.tell_proved(identities).await?;
+        self.conversation.proved(&shown, &mut self.out);
+        Ok(())
+    }
+
+    async fn sasl(&mut self, xid: i32, token: &[u8]) -> Result<(), Over> {
+        match self.sasl.token(token, &self.door.config.sasl_users) {
+            sasl::Answer::Challenge(challenge) => {
+                self.conversation.challenge(xid, challenge.into(), &[], &mut self.out);
+            }
+            sasl::Answer::Proved { user, server_proof } => {
+                let identity = [(String::from("sasl"), user)];
+                self.tell_proved(identity.to_vec()).await?;
+                self.conversation.challenge(xid, server_proof.into(), &identity, &mut self.out);
+            }
+            sasl::Answer::Refused => {
+                return Err(self.conversation.unproved(xid, &mut self.out).into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_proved(&self, identities: Vec<(String, String)>) -> Result<(), Over> {
         for (scheme, id) in identities {
             let input = Input::ConnectionProved { connection: self.number, scheme, id };
             self.give(Event::Input(input), 0).await?;
         }
-        self.conversation.proved(&shown, &mut self.out);
         Ok(())
     }
 

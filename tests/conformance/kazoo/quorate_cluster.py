@@ -22,6 +22,14 @@ FOLDER = Path(os.environ["QUORATE_FOLDER"])
 SETTINGS = """four_letter_words = "*"
 connections_per_address_max = 0
 super_digest = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
+
+[[zookeeper.users]]
+name = "super"
+password = "super_secret"
+
+[[zookeeper.users]]
+name = "jaasuser"
+password = "jaas_password"
 """
 
 

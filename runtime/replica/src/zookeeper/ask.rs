@@ -37,6 +37,8 @@ pub(super) enum Step {
     Heartbeat,
     /// A proof of identity, answered at once.
     Prove { scheme: String, proof: Bytes },
+    /// A step of SASL, answered at once.
+    Sasl { token: Bytes },
     /// Who the client has proved to be.
     WhoAmI,
     /// No client may ask for it: it is told so, and the connection closes.
@@ -53,6 +55,7 @@ pub(super) fn turn(request: Request<'_>) -> Step {
             let (scheme, proof) = (String::from(auth.scheme), auth.auth.0.unwrap_or_default());
             return Step::Prove { scheme, proof };
         }
+        Request::Sasl(token) => return Step::Sasl { token: token.0.unwrap_or_default() },
         Request::WhoAmI => return Step::WhoAmI,
         Request::CloseSession => Ok((Operation::CloseSession, Shape::Closed)),
         Request::Create(create) => created(create, Shape::Path),
@@ -87,7 +90,6 @@ pub(super) fn turn(request: Request<'_>) -> Step {
         Request::Check(_)
         | Request::DeleteContainer(_)
         | Request::CreateSession
-        | Request::Sasl(_)
         | Request::Unknown(_) => return Step::Improper,
     };
     match translated {

@@ -23,9 +23,9 @@ use quorate_types::request::ReadLevel;
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, SessionId, Zxid};
 use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
 use quorate_wire::zookeeper::{
-    ConnectRequest, ConnectResponse, DecodeError, Request, RequestHeader, Secret, ZooKeeperError,
-    decode_connect_request, decode_request_header, encode_connect_response, encode_error,
-    encode_reply, xid,
+    self as wire, ConnectRequest, ConnectResponse, DecodeError, Request, RequestHeader, Secret,
+    ZooKeeperError, decode_connect_request, decode_request_header, encode_connect_response,
+    encode_error, encode_reply, xid,
 };
 use tell::Shape;
 
@@ -47,6 +47,14 @@ pub enum Step {
         scheme: String,
         /// The proof.
         proof: Bytes,
+    },
+    /// A step of SASL. Whoever takes it says [`Conversation::challenge`], [`Conversation::proved`] or
+    /// [`Conversation::unproved`] before the next frame is taken.
+    Sasl {
+        /// Of the request, for the answer.
+        xid: i32,
+        /// The client's token.
+        token: Bytes,
     },
 }
 
@@ -209,6 +217,7 @@ impl Conversation {
             }
             Turn::Heartbeat => Ok(Some(Step::Frame(ClientFrame::Heartbeat))),
             Turn::Prove { scheme, proof } => Ok(Some(Step::Prove { scheme, proof })),
+            Turn::Sasl { token } => Ok(Some(Step::Sasl { xid, token })),
             Turn::WhoAmI => {
                 let outcome = Some((self.zxid, Ok(Reply::Done)));
                 let shape = Shape::WhoAmI(self.proved.clone());
@@ -253,17 +262,33 @@ impl Conversation {
 
     /// The proof asked about is good: for these identities, scheme and name to show.
     pub fn proved(&mut self, identities: &[(String, String)], out: &mut Vec<u8>) {
+        self.note_proved(identities);
+        encode_reply(out, xid::AUTH, 0, &wire::Reply::Empty);
+    }
+
+    /// The answer to a step of SASL, which may have proved identities.
+    pub fn challenge(
+        &mut self,
+        xid: i32,
+        token: Bytes,
+        identities: &[(String, String)],
+        out: &mut Vec<u8>,
+    ) {
+        self.note_proved(identities);
+        encode_reply(out, xid, 0, &wire::Reply::Sasl(Secret(Some(token))));
+    }
+
+    fn note_proved(&mut self, identities: &[(String, String)]) {
         for identity in identities {
             if !self.proved.contains(identity) {
                 self.proved.push(identity.clone());
             }
         }
-        encode_reply(out, xid::AUTH, 0, &quorate_wire::zookeeper::Reply::Empty);
     }
 
-    /// The proof asked about is not good.
-    pub fn unproved(&mut self, out: &mut Vec<u8>) -> End {
-        encode_error(out, xid::AUTH, 0, ZooKeeperError::AuthFailed);
+    /// The proof asked about is not good. `xid`: of the request.
+    pub fn unproved(&mut self, xid: i32, out: &mut Vec<u8>) -> End {
+        encode_error(out, xid, 0, ZooKeeperError::AuthFailed);
         self.end(End::Unproved)
     }
 
@@ -287,8 +312,7 @@ impl Conversation {
             }
             ServerFrame::Heartbeat { zxid } => {
                 self.zxid = self.zxid.max(zxid);
-                let reply = quorate_wire::zookeeper::Reply::Empty;
-                encode_reply(out, xid::PING, tell::number_of(zxid), &reply);
+                encode_reply(out, xid::PING, tell::number_of(zxid), &wire::Reply::Empty);
                 Ok(())
             }
             ServerFrame::Goodbye(refusal) => Err(self.end(End::NoSession(refusal))),

@@ -315,8 +315,29 @@ fn signs_of_life_and_proofs_are_answered_at_once() {
     assert_eq!(headers(&out, Opcode::Auth), [(xid::AUTH, 0, ZooKeeperError::Ok)]);
     out.clear();
     conversation.on_frame(&proof(), &mut out).unwrap();
-    assert_eq!(conversation.unproved(&mut out), End::Unproved);
+    assert_eq!(conversation.unproved(xid::AUTH, &mut out), End::Unproved);
     assert_eq!(headers(&out, Opcode::Auth), [(xid::AUTH, 0, ZooKeeperError::AuthFailed)]);
+}
+
+#[test]
+fn a_step_of_sasl_is_answered_under_its_own_number() {
+    let mut conversation = attached();
+    let mut out = Vec::new();
+    let token = Secret(Some(Bytes::from_static(b"token")));
+    let step = conversation.on_frame(&request(1, &Request::Sasl(token)), &mut out).unwrap();
+    assert_eq!(step, Some(Step::Sasl { xid: 1, token: Bytes::from_static(b"token") }));
+    let user = ("sasl".to_string(), "ann".to_string());
+    conversation.challenge(1, Bytes::from_static(b"proof"), core::slice::from_ref(&user), &mut out);
+    assert_eq!(headers(&out, Opcode::Sasl), [(1, 0, ZooKeeperError::Ok)]);
+    out.clear();
+    conversation.on_frame(&request(2, &Request::WhoAmI), &mut out).unwrap();
+    match decode_reply(&frames(&out)[0], |_| Some(Opcode::WhoAmI)).unwrap() {
+        ServerMessage::Reply { reply: wire::Reply::WhoAmI(proved), .. } => {
+            let proved: Vec<_> = proved.iter().map(|info| (info.scheme, info.user)).collect();
+            assert_eq!(proved, [("ip", "10.0.0.9"), ("sasl", "ann")]);
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

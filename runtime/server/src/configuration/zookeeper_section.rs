@@ -5,7 +5,7 @@
 
 use super::section::Section;
 use super::{ConfigurationError, toml_string};
-use crate::zookeeper::ZooKeeperConfig;
+use crate::zookeeper::{SaslUser, ZooKeeperConfig};
 use quorate_wire::zookeeper::FourLetterWord;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,12 +13,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// Port of the door unless configured.
 pub const ZOOKEEPER_PORT: u16 = 2181;
 
-const KEYS: [&str; 5] = [
+const KEYS: [&str; 6] = [
     "listen",
     "connections_per_address_max",
     "four_letter_words",
     "super_digest",
     "request_bytes_max",
+    "users",
 ];
 
 pub(super) fn read(root: &Section<'_>) -> Result<Option<ZooKeeperConfig>, ConfigurationError> {
@@ -42,6 +43,15 @@ pub(super) fn read(root: &Section<'_>) -> Result<Option<ZooKeeperConfig>, Config
             return Err(section.error("super_digest", message.to_owned()));
         }
         config.super_digest = Some(digest.to_owned());
+    }
+    for user in section.sections("users", &["name", "password"])? {
+        let name = user.required(user.string("name")?, "zookeeper.users.name")?;
+        let password = user.required(user.string("password")?, "zookeeper.users.password")?;
+        if name.is_empty() || config.sasl_users.iter().any(|known| known.name == name) {
+            let message = format!("`{name}` cannot name another user: names are unique");
+            return Err(user.error("name", message));
+        }
+        config.sasl_users.push(SaslUser { name: name.to_owned(), password: password.to_owned() });
     }
     Ok(Some(config))
 }
@@ -76,6 +86,10 @@ pub(super) fn to_toml(config: &ZooKeeperConfig) -> String {
     let _ = writeln!(text, "request_bytes_max = {}", config.frame_bytes_max);
     if let Some(digest) = &config.super_digest {
         let _ = writeln!(text, "super_digest = {}", toml_string(digest));
+    }
+    for SaslUser { name, password } in &config.sasl_users {
+        let _ = writeln!(text, "\n[[zookeeper.users]]\nname = {}", toml_string(name));
+        let _ = writeln!(text, "password = {}", toml_string(password));
     }
     text
 }
