@@ -198,7 +198,7 @@ pub const SPACE: &[Attack] = &[
         (
             "(drop (memory.grow (i32.const 8)))
              (i32.store8 (i32.const 512) (i32.const 1)) (i32.store (i32.const 520) (i32.const 2048))
-             (i32.store (i32.const 524) (i32.const 1)) (i32.store (i32.const 528) (i32.const 65536))
+             (i32.store (i32.const 524) (i32.const 1)) (i32.store (i32.const 528) (i32.const 131072))
              (i32.store (i32.const 532) (i32.const 300000)) i32.const 512",
             "",
         ),
@@ -272,7 +272,7 @@ pub const FLOODS: &[Attack] = &[
         "a path as long as memory",
         (
             "(drop (memory.grow (i32.const 254)))
-             (loop $l (call $get (i32.const 65536) (i32.const 16000000) (i32.const 2048)) (br $l))
+             (loop $l (call $get (i32.const 131072) (i32.const 16000000) (i32.const 2048)) (br $l))
              unreachable",
             "",
         ),
@@ -368,8 +368,8 @@ pub const LIES: &[Attack] = &[
         "one piece of memory as three arguments",
         (
             "(drop (memory.grow (i32.const 200)))
-             (drop (call $complete (i64.const 1) (i32.const 1) (i32.const 65536)
-                (i32.const 13000000) (i32.const 65536) (i32.const 13000000) (i32.const 65536)
+             (drop (call $complete (i64.const 1) (i32.const 1) (i32.const 131072)
+                (i32.const 13000000) (i32.const 131072) (i32.const 13000000) (i32.const 131072)
                 (i32.const 13000000))) i32.const 512",
             "",
         ),
