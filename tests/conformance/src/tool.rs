@@ -102,7 +102,7 @@ impl Tool {
         let exit_code = output.status.code().context("it was ended by a signal")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (printed, said) = (text(&output.stdout), text(&output.stderr));
-        for obeyed in printed.chars().chain(said.chars()).filter(is_obeyed) {
+        if let Some(obeyed) = printed.chars().chain(said.chars()).find(is_obeyed) {
             bail!("quorate {words:?} printed {obeyed:?}: {printed:?} {said:?}");
         }
         Ok((exit_code, printed, said))
