@@ -2,12 +2,13 @@
 
 mod support;
 
+use quorate_hostile_recipes::forms::{DESCRIPTIONS, FORMS};
+use quorate_hostile_recipes::guest::{Described, Guest, HOST};
 use quorate_recipe_host::{Compiler, RecipeError, component_digest};
 use quorate_types::recipe::OperationKind;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use support::guests::{Described, Guest, HOST, contract};
 use support::stage::COMPILER;
 
 fn refusal(bytes: &[u8]) -> String {
@@ -15,10 +16,6 @@ fn refusal(bytes: &[u8]) -> String {
         Ok(compiled) => panic!("{compiled:?} was accepted"),
         Err(error) => error.to_string(),
     }
-}
-
-fn refusal_of(guest: Guest) -> String {
-    refusal(&guest.build())
 }
 
 #[test]
@@ -37,7 +34,8 @@ fn a_component_of_the_contract_is_accepted_and_described() {
     assert_eq!((descriptor.name.as_str(), descriptor.version.as_str()), ("hostile", "1.0.0"));
     assert_eq!(descriptor.state_version, 1);
     let kinds: Vec<_> = descriptor.operations.iter().map(|o| (o.name.as_str(), o.kind)).collect();
-    assert_eq!(kinds, [("run", OperationKind::Command), ("look", OperationKind::Query)]);
+    let (command, query) = (OperationKind::Command, OperationKind::Query);
+    assert_eq!(kinds, [("run", command), ("look", query), ("behave", command)]);
 }
 
 #[test]
@@ -76,128 +74,11 @@ fn a_damaged_component_is_refused_wherever_the_damage_is() {
 }
 
 #[test]
-fn an_import_from_outside_the_contract_is_named_with_the_cure() {
-    let wasi = "package wasi:cli@0.2.0 { interface environment {
-        get-arguments: func() -> list<string>; } }";
-    let contract = contract()
-        .replace("import types;", "import types; import wasi:cli/environment@0.2.0;")
-        + wasi;
-    let imports =
-        r#"(import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))"#;
-    let invoke = "(call $arguments (i32.const 0)) i32.const 512";
-    let guest =
-        Guest { contract, imports: imports.into(), invoke: invoke.into(), ..Guest::default() };
-    let refusal = refusal_of(guest);
-    assert_eq!(refusal, "imports wasi:cli/environment@0.2.0: build for wasm32-unknown-unknown");
-}
-
-#[test]
-fn a_function_the_server_does_not_have_is_named() {
-    let contract = contract()
-        .replace("now: func() -> instant;", "now: func() -> instant;\n  tomorrow: func() -> u64;");
-    let imports =
-        r#"(import "quorate:recipe/clock@1.0.0" "tomorrow" (func $tomorrow (result i64)))"#;
-    let invoke = "(drop (call $tomorrow)) i32.const 512";
-    let guest =
-        Guest { contract, imports: imports.into(), invoke: invoke.into(), ..Guest::default() };
-    let refusal = refusal_of(guest);
-    assert!(refusal.contains("tomorrow"), "{refusal}");
-    assert!(refusal.contains("quorate-recipe of this release"), "{refusal}");
-}
-
-#[test]
-fn an_export_of_the_wrong_type_is_named() {
-    let contract = contract().replace("state-version: u32,", "state-version: s32,");
-    let refusal = refusal_of(Guest { contract, ..Guest::default() });
-    assert!(refusal.starts_with("the export describe has the wrong type"), "{refusal}");
-    assert!(refusal.contains("state-version"), "{refusal}");
-}
-
-#[test]
-fn a_component_without_the_guest_interface_is_refused() {
-    let empty = wat::parse_str("(component)").expect("text");
-    assert!(refusal(&empty).contains("does not export quorate:recipe/guest@1.0.0"));
-}
-
-#[test]
-fn a_describe_that_never_ends_is_refused() {
-    let describe = "(loop $again (br $again)) unreachable".into();
-    let refusal = refusal_of(Guest { describe, ..Guest::default() });
-    assert!(refusal.contains("fuel"), "{refusal}");
-}
-
-#[test]
-fn a_start_function_that_never_ends_is_refused() {
-    let more = "(func $forever (loop $again (br $again))) (start $forever)".into();
-    let refusal = refusal_of(Guest { more, ..Guest::default() });
-    assert!(refusal.contains("fuel"), "{refusal}");
-}
-
-#[test]
-fn a_describe_that_touches_the_tree_is_refused() {
-    let describe = "(call $get (i32.const 640) (i32.const 1) (i32.const 0)) i32.const 1024".into();
-    let refusal = refusal_of(Guest { describe, imports: HOST.into(), ..Guest::default() });
-    assert!(refusal.contains("may only log"), "{refusal}");
-}
-
-#[test]
-fn a_panic_in_describe_is_told_in_its_own_words() {
-    let describe = "(call $log (i32.const 3) (i32.const 641) (i32.const 5)) unreachable".into();
-    let refusal = refusal_of(Guest { describe, imports: HOST.into(), ..Guest::default() });
-    assert!(
-        refusal.contains("hello (wasm trap: wasm `unreachable` instruction executed)"),
-        "{refusal}"
-    );
-}
-
-#[test]
-fn a_descriptor_that_cannot_be_is_refused_by_the_rule_it_breaks() {
-    let described = |change: &dyn Fn(&mut Described)| {
-        let mut described = Described::default();
-        change(&mut described);
-        refusal_of(Guest { described, memory_pages: 8, ..Guest::default() })
-    };
-    type Change<'a> = &'a dyn Fn(&mut Described);
-    let cases: [(Change<'_>, &str); 16] = [
-        (&|d| d.name = b"Hostile".to_vec(), "the name \"Hostile\""),
-        (&|d| d.name = b"\x1b[2J".to_vec(), "the name \"\\u{1b}[2J\""),
-        (&|d| d.name = vec![0xff, 0xfe], "utf-8"),
-        (&|d| d.version = String::from("one"), "the version \"one\""),
-        (&|d| d.operations.clear(), "no operation at all"),
-        (&|d| d.operations[1].0 = String::from("run"), "the operation \"run\" twice"),
-        (&|d| d.operations[1].0 = String::from("Run it"), "kebab-case"),
-        (&|d| d.operations = vec![(String::from("a"), true); 257], "257 operations"),
-        (&|d| d.name = Vec::new(), "the name \"\""),
-        (&|d| d.name = vec![b'a'; 65], "at most 64 bytes"),
-        (&|d| d.version = String::from("1.0.0-\u{202e}"), "the version"),
-        (&|d| d.operations[0].0 = String::from("run/../run"), "kebab-case"),
-        (&|d| d.doc = "x".repeat(300_000), "300000 bytes of text, 262144 are allowed"),
-        (
-            &|d| d.doc = String::from("\u{1b}[2J"),
-            "the character '\\u{1b}' in the words about the recipe",
-        ),
-        (&|d| d.schema = String::from("{\"type\": "), "the arguments of run that is no JSON"),
-        (&|d| d.schema = "[".repeat(100_000), "EOF while parsing a list"),
-    ];
-    for (change, words) in cases {
-        let refusal = described(change);
-        assert!(refusal.contains(words), "{words:?} is not in {refusal:?}");
+fn what_has_a_wrong_form_or_lies_about_itself_is_refused_by_the_rule_it_breaks() {
+    for attack in FORMS.iter().chain(DESCRIPTIONS) {
+        let (name, words, refusal) = (attack.name, attack.words, refusal(&attack.component()));
+        assert!(refusal.contains(words), "{name}: {words:?} is not in {refusal:?}");
     }
-}
-
-#[test]
-fn a_describe_that_points_outside_its_memory_is_refused() {
-    for describe in ["i32.const -64", "i32.const 1025", "i32.const 131064"] {
-        let refusal = refusal_of(Guest { describe: describe.into(), ..Guest::default() });
-        assert!(refusal.starts_with("the trial run of describe() failed"), "{refusal}");
-    }
-}
-
-#[test]
-fn more_memory_than_any_mount_allows_is_refused() {
-    let more = "(func $grow (drop (memory.grow (i32.const 300)))) (start $grow)".into();
-    let refusal = refusal_of(Guest { more, ..Guest::default() });
-    assert!(refusal.contains("more than 16777216 bytes"), "{refusal}");
 }
 
 fn cached_files(folder: &Path) -> Vec<PathBuf> {

@@ -2,9 +2,9 @@
 
 mod support;
 
+use quorate_hostile_recipes::guest::{Guest, HOST};
 use quorate_machine::{Identity, RecipeCall};
 use quorate_types::{Reply, SessionId};
-use support::guests::{Guest, HOST};
 use support::stage::{Stage, path};
 
 fn mounted(invoke: &str, more: &str) -> (Stage, SessionId) {

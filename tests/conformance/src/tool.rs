@@ -1,7 +1,7 @@
 //! The command line as scripts use it: `--json`, exit codes.
 //!
 //! Comes in: words. Goes out: the JSON that was printed, or the refusal. Invariant: nothing of the
-//! user's own configuration is read or written.
+//! user's own configuration is read or written; nothing was printed that a terminal would obey.
 
 use crate::{Cluster, binary};
 use anyhow::{Context, Result, bail, ensure};
@@ -79,9 +79,19 @@ impl Tool {
         })
     }
 
+    /// Runs a command for a person, whatever comes of it; gives what the person sees.
+    pub fn shown(&self, words: &[&str]) -> Result<String> {
+        let (_, printed, said) = self.run_as(&[], words)?;
+        Ok(printed + &said)
+    }
+
     fn run(&self, words: &[&str]) -> Result<(i32, String, String)> {
+        self.run_as(&["--json"], words)
+    }
+
+    fn run_as(&self, form: &[&str], words: &[&str]) -> Result<(i32, String, String)> {
         let mut command = Command::new(binary()?);
-        command.arg("--json").env("XDG_CONFIG_HOME", self.config_home.path());
+        command.args(form).env("XDG_CONFIG_HOME", self.config_home.path());
         for name in ["PROFILE", "ENDPOINTS", "CA", "CERTIFICATE", "KEY"] {
             command.env_remove(format!("QUORATE_{name}"));
         }
@@ -91,8 +101,19 @@ impl Tool {
         let output = command.args(words).stdin(Stdio::null()).output().context("cannot run it")?;
         let exit_code = output.status.code().context("it was ended by a signal")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok((exit_code, text(&output.stdout), text(&output.stderr)))
+        let (printed, said) = (text(&output.stdout), text(&output.stderr));
+        if let Some(obeyed) = printed.chars().chain(said.chars()).find(is_obeyed) {
+            bail!("quorate {words:?} printed {obeyed:?}: {printed:?} {said:?}");
+        }
+        Ok((exit_code, printed, said))
     }
+}
+
+/// Whether a terminal does something else than to show it, line ends and tabs left out.
+fn is_obeyed(character: &char) -> bool {
+    let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}');
+    turns || (character.is_control() && !matches!(character, '\n' | '\t'))
 }
 
 /// A folder under `examples/`.

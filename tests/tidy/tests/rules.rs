@@ -104,6 +104,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "quorate-scenarios",
         ],
     ),
+    ("quorate-hostile-recipes", &["quorate-types"]),
     ("quorate-conformance", &["quorate-types", "quorate-client"]),
     (
         "quorate-bench",

@@ -1,7 +1,9 @@
 //! The catalogue: upload, install, remove.
 //!
 //! Invariant: a component is complete only if its bytes have its digest; installed only if this
-//! leader's executor has compiled it and knows its descriptor; removed only if no mount names it.
+//! leader's executor has compiled it and knows its descriptor; removed only if no mount names it. What
+//! cannot be a recipe goes with its refusal, and what nobody installed goes when there is no room:
+//! neither is listed, so nobody could remove it.
 
 use super::{Done, Step, Work, refuse};
 use crate::apply;
@@ -54,7 +56,7 @@ pub(super) fn upload(work: &mut Work, operation: &Operation) -> Step {
 }
 
 fn check_sizes(
-    work: &Work,
+    work: &mut Work,
     before: Option<&Component>,
     total_bytes: u32,
     part: &[u8],
@@ -76,12 +78,28 @@ fn check_sizes(
         Some(_) => Ok(()),
         None => {
             if work.count_at_most::<Components>() >= limits.components_max as usize {
-                let message = "the catalogue is full: remove recipes that no mount names";
-                return refuse(ErrorCode::QuotaExceeded, message);
+                return make_room(work);
             }
             Ok(())
         }
     }
+}
+
+/// Takes out an upload that was not installed.
+fn make_room(work: &mut Work) -> Result<(), Refusal> {
+    let mut idle = None;
+    work.state.scan::<Components>(Bound::Unbounded, &mut |digest, component: &Arc<_>| {
+        if component.installed.is_none() {
+            idle = Some(*digest);
+        }
+        idle.is_none()
+    });
+    let Some(digest) = idle else {
+        let message = "the catalogue is full: remove recipes that no mount names";
+        return refuse(ErrorCode::QuotaExceeded, message);
+    };
+    work.change(Change::RemoveComponent { digest });
+    Ok(())
 }
 
 fn matches_digest(work: &Work, digest: &ComponentDigest, last: &Change) -> bool {
@@ -121,7 +139,10 @@ pub(super) fn install(
         ComponentStatus::Loading => {
             refuse(ErrorCode::RecipeLoading, "the component is being compiled: try again")
         }
-        ComponentStatus::Invalid(why) => refuse(ErrorCode::RecipeInvalid, why),
+        ComponentStatus::Invalid(why) => {
+            work.change(Change::RemoveComponent { digest: *digest });
+            Ok(Done::Changed(Some(Err(Refusal::new(ErrorCode::RecipeInvalid, why)))))
+        }
         ComponentStatus::Ready(descriptor) => {
             let facts = (work.stamp.zxid, descriptor.clone());
             work.change(Change::InstallComponent { digest: *digest, descriptor });

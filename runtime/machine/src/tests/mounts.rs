@@ -4,6 +4,7 @@ use super::harness::{
     Client, Harness, call, code, component, create, delete, mount, path, set, upload,
 };
 use bytes::Bytes;
+use quorate_types::limits::Limits;
 use quorate_types::request::CreateMode;
 use quorate_types::{ErrorCode, Operation, Reply};
 
@@ -37,9 +38,6 @@ fn an_upload_is_taken_in_order_and_repeats_do_no_harm() {
     harness.executor.loading.insert(digest);
     assert_eq!(code(&harness.ask(&mut client, install.clone())), Some(ErrorCode::RecipeLoading));
     harness.executor.loading.clear();
-    harness.executor.invalid.insert(digest);
-    assert_eq!(code(&harness.ask(&mut client, install.clone())), Some(ErrorCode::RecipeInvalid));
-    harness.executor.invalid.clear();
     let installed = harness.ask(&mut client, install.clone());
     let again = harness.ask(&mut client, install);
     assert_eq!(installed, again);
@@ -47,6 +45,44 @@ fn an_upload_is_taken_in_order_and_repeats_do_no_harm() {
     assert_eq!((removed, applied.components_removed), (Ok(Reply::Done), [digest].into()));
     let removed = harness.ask(&mut client, Operation::RemoveRecipe { digest });
     assert_eq!(code(&removed), Some(ErrorCode::NoRecipe));
+}
+
+#[test]
+fn a_component_that_cannot_be_a_recipe_leaves_the_catalogue_with_its_refusal() {
+    let (mut harness, mut client) = start();
+    let digest = component(0).0;
+    let install = Operation::InstallRecipe { digest };
+    harness.executor.invalid.insert(digest);
+    for _ in 0..2 {
+        assert_eq!(harness.ask(&mut client, upload(0)), Ok(Reply::Uploaded(8)));
+        let (refused, applied) = harness.ask_all(&mut client, install.clone());
+        assert_eq!(code(&refused), Some(ErrorCode::RecipeInvalid));
+        assert_eq!(applied.components_removed, [digest]);
+        assert_eq!(harness.machine.components(), []);
+        assert_eq!(harness.machine.component_bytes(&digest), None);
+    }
+    assert_eq!(code(&harness.ask(&mut client, install)), Some(ErrorCode::NoRecipe));
+    harness.executor.invalid.clear();
+    harness.install(&mut client, 0);
+}
+
+#[test]
+fn uploads_that_nobody_installed_make_room_and_recipes_do_not() {
+    let (mut harness, mut client) = start();
+    let room = u8::try_from(Limits::TESTED.components_max).unwrap();
+    let installed = harness.install(&mut client, 0);
+    for seed in 1..room * 2 {
+        assert_eq!(harness.ask(&mut client, upload(seed)), Ok(Reply::Uploaded(8)), "{seed}");
+        assert!(harness.machine.components().len() <= usize::from(room), "{seed}");
+        assert!(harness.machine.components().contains(&installed), "{seed}");
+    }
+    let (mut harness, mut client) = start();
+    for seed in 0..room {
+        harness.install(&mut client, seed);
+    }
+    let refused = harness.ask(&mut client, upload(room));
+    assert_eq!(code(&refused), Some(ErrorCode::QuotaExceeded));
+    assert_eq!(harness.machine.components().len(), usize::from(room));
 }
 
 #[test]

@@ -16,13 +16,17 @@ pub fn contract() -> String {
 /// A descriptor as a guest's memory holds it.
 #[derive(Clone)]
 pub struct Described {
+    /// The recipe's name, text or not.
     pub name: Vec<u8>,
+    /// Its version.
     pub version: String,
+    /// Its state's version, below 256.
     pub state_version: u8,
     /// Name and whether it is a query.
     pub operations: Vec<(String, bool)>,
     /// Describes the arguments of every operation.
     pub schema: String,
+    /// About the recipe.
     pub doc: String,
 }
 
@@ -32,7 +36,7 @@ impl Default for Described {
             name: b"hostile".to_vec(),
             version: String::from("1.0.0"),
             state_version: 1,
-            operations: vec![(String::from("run"), false), (String::from("look"), true)],
+            operations: ["run", "look", "behave"].map(|name| (name.into(), name == "look")).into(),
             schema: String::new(),
             doc: String::new(),
         }
@@ -70,6 +74,7 @@ impl Described {
 
 /// A guest to be built.
 pub struct Guest {
+    /// What `describe` answers.
     pub described: Described,
     /// Replaces the body of `describe`.
     pub describe: String,
