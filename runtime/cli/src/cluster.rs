@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use quorate_client::{MemberStatus, ask_status};
 use quorate_server::certificates::{AUTHORITY_FILE, ClusterAuthority};
 use quorate_server::configuration::{
-    ClientCertificates, MemberConfig, NATIVE_PORT, ServerConfig, Timeouts, TlsPaths, VerifyMode,
+    ClientCertificates, MemberConfig, NATIVE_PORT, RecipesConfig, ServerConfig, Timeouts, TlsPaths,
+    VerifyMode,
 };
 use quorate_types::ServerId;
 use quorate_types::limits::Limits;
@@ -256,6 +257,7 @@ impl ServerFolder<'_> {
             },
             timeouts: Timeouts::default(),
             verify,
+            recipes: RecipesConfig::default(),
             limits,
         };
         let path = folder.join("quorate.toml");

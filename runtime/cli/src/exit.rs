@@ -110,6 +110,7 @@ fn refusal_code(code: ErrorCode) -> u8 {
         ErrorCode::NotAllowed
         | ErrorCode::NotAuthorized
         | ErrorCode::GovernedByRecipe
+        | ErrorCode::RecipeNotTrusted
         | ErrorCode::SessionRefused => 6,
         ErrorCode::TimedOut => 7,
         ErrorCode::RecipeTrapped

@@ -184,7 +184,7 @@ pub(crate) async fn install(
     bar.set_style(ProgressStyle::with_template(style).context("the bar's template")?);
     let shown = bar.clone();
     let installed = client
-        .upload_and_install(component, move |done, total| {
+        .upload_and_install(component, None, move |done, total| {
             shown.set_length(u64::from(total));
             shown.set_position(u64::from(done));
         })

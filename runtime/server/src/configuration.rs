@@ -6,9 +6,12 @@
 //! line. Every key is described in `runtime/docs/configuration.md`.
 
 mod limits_section;
+mod recipes_section;
 mod section;
 #[cfg(test)]
 mod tests;
+
+pub use recipes_section::{RecipesConfig, SignerError, SignerSource};
 
 use quorate_types::ServerId;
 use quorate_types::limits::Limits;
@@ -49,6 +52,8 @@ pub struct ServerConfig {
     pub timeouts: Timeouts,
     /// How many recipe calls followers run again to compare.
     pub verify: VerifyMode,
+    /// Which recipes may be installed.
+    pub recipes: RecipesConfig,
     /// All limits, the configured ones and the session timeouts among them.
     pub limits: Limits,
 }
@@ -159,8 +164,10 @@ impl ServerConfig {
             let at = error.span().map_or(0, |span| span.start);
             origin.error(at, error.message().to_owned())
         })?;
-        let sections =
-            ["server", "cluster", "members", "native", "peers", "tls", "timeouts", "limits"];
+        let sections = [
+            "server", "cluster", "members", "native", "peers", "tls", "timeouts", "recipes",
+            "limits",
+        ];
         let root = Section::new(&origin, "", document.get_ref(), document.span(), &sections)?;
         let config = read_document(&root)?;
         check_whole(&config)
@@ -214,6 +221,7 @@ impl ServerConfig {
         let _ = writeln!(text, "heartbeat_ms = {heartbeat_ms}");
         let _ = writeln!(text, "session_ms_min = {}", self.limits.session_timeout_ms_min);
         let _ = writeln!(text, "session_ms_max = {}", self.limits.session_timeout_ms_max);
+        self.recipes.write(&mut text);
         let segment_bytes = self.limits.log_segment_bytes;
         let _ = writeln!(text, "\n[limits]\nlog_segment_bytes = {segment_bytes}");
         for member in &self.members {
@@ -275,6 +283,7 @@ fn read_document(root: &Section<'_>) -> Result<ServerConfig, Refused> {
         members: read_members(root)?,
         tls: read_tls(root)?,
         timeouts,
+        recipes: recipes_section::read(root)?,
         limits,
     })
 }
