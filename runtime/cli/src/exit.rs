@@ -136,6 +136,7 @@ mod tests {
         assert_eq!(code(ErrorCode::NoNode), 3);
         assert_eq!(code(ErrorCode::BadVersion), 4);
         assert_eq!(code(ErrorCode::NoLeader), 5);
+        assert_eq!(code(ErrorCode::RecipeNotTrusted), 6);
         assert_eq!(code(ErrorCode::RecipeOutOfFuel), 8);
         assert_eq!(code_of(&anyhow::anyhow!("else")), 1);
     }
