@@ -320,8 +320,33 @@ pub(crate) enum RecipeCommand {
         #[arg(long)]
         check: bool,
     },
+    /// Make the key of somebody who signs recipes: NAME-key.pem to keep, NAME.pem for the servers.
+    /// Example: quorate recipe keygen release --out ./keys
+    Keygen {
+        /// Name of the files: lower-case letters, digits and dashes.
+        name: String,
+        /// Where to write them.
+        #[arg(long, default_value = ".", value_name = "FOLDER")]
+        out: PathBuf,
+    },
+    /// Sign a component, for servers that let in what is signed.
+    /// Example: quorate recipe sign target/counter.wasm --signing-key keys/release-key.pem
+    Sign {
+        component: PathBuf,
+        /// The private key: PEM, ed25519. (`--key` is that of this client's certificate.)
+        #[arg(long, value_name = "FILE")]
+        signing_key: PathBuf,
+        /// Where to write the signature; default: COMPONENT.sig, where `install` finds it.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Bring a component to the cluster. Example: quorate recipe install target/counter.wasm
-    Install { component: PathBuf },
+    Install {
+        component: PathBuf,
+        /// Its signature; default: COMPONENT.sig, if that is there.
+        #[arg(long, value_name = "FILE")]
+        signature: Option<PathBuf>,
+    },
     /// List installed recipes and mounts. Example: quorate recipe list
     List,
     /// Show what a component file or an installed recipe is. Example: quorate recipe inspect lock

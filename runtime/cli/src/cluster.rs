@@ -12,7 +12,8 @@ use quorate_client::{MemberStatus, ask_status};
 use quorate_server::ZooKeeperConfig;
 use quorate_server::certificates::{AUTHORITY_FILE, ClusterAuthority};
 use quorate_server::configuration::{
-    ClientCertificates, MemberConfig, NATIVE_PORT, ServerConfig, Timeouts, TlsPaths, VerifyMode,
+    ClientCertificates, MemberConfig, NATIVE_PORT, RecipesConfig, ServerConfig, Timeouts, TlsPaths,
+    VerifyMode,
 };
 use quorate_types::ServerId;
 use quorate_types::limits::Limits;
@@ -263,6 +264,7 @@ impl ServerFolder<'_> {
             },
             timeouts: Timeouts::default(),
             verify,
+            recipes: RecipesConfig::default(),
             limits,
         };
         let path = folder.join("quorate.toml");

@@ -204,7 +204,7 @@ async fn mount_standard(
     if mounted.iter().any(|mount| mount.path.as_str() == path) {
         return Ok(());
     }
-    let installed = recipe::install(client, component.into(), output).await?;
+    let installed = recipe::install(client, component.into(), None, output).await?;
     let request = MountRequest {
         path: path.clone(),
         digest: installed.digest,

@@ -110,6 +110,7 @@ fn refusal_code(code: ErrorCode) -> u8 {
         ErrorCode::NotAllowed
         | ErrorCode::NotAuthorized
         | ErrorCode::GovernedByRecipe
+        | ErrorCode::RecipeNotTrusted
         | ErrorCode::SessionRefused => 6,
         ErrorCode::TimedOut => 7,
         ErrorCode::RecipeTrapped
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(code(ErrorCode::NoNode), 3);
         assert_eq!(code(ErrorCode::BadVersion), 4);
         assert_eq!(code(ErrorCode::NoLeader), 5);
+        assert_eq!(code(ErrorCode::RecipeNotTrusted), 6);
         assert_eq!(code(ErrorCode::RecipeOutOfFuel), 8);
         assert_eq!(code_of(&anyhow::anyhow!("else")), 1);
     }

@@ -21,6 +21,7 @@ mod readme;
 mod recipe;
 mod recipe_inspect;
 mod recipe_new;
+mod recipe_sign;
 mod recipe_test;
 mod serve;
 mod shadow;

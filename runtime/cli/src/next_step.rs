@@ -14,6 +14,10 @@ pub(crate) fn next_step(error: &anyhow::Error) -> Option<&'static str> {
         "no-mount" => "`quorate recipe list` shows the mounts, `quorate recipe mount` makes one",
         "no-recipe" => "`quorate recipe install FILE` brings a component to the cluster",
         "recipe-in-use" => "`quorate recipe list` shows the mounts, `recipe unmount` ends one",
+        "recipe-not-trusted" => {
+            "`quorate recipe sign FILE --signing-key KEY` signs it, for a KEY among the servers' \
+             `recipes.signers`; or they list its digest in `recipes.allowed`"
+        }
         "unknown-operation" => "`quorate recipe inspect NAME` lists the operations of a recipe",
         "recipe-out-of-fuel" => {
             "nothing was changed; look for a loop without end, or mount it with more --fuel"

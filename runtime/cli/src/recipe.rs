@@ -7,12 +7,13 @@
 use crate::arguments::{Reach, RecipeCommand};
 use crate::exit::Mistake;
 use crate::output::{Output, listed, table};
-use crate::{connect, json_cbor, readme, recipe_inspect, recipe_new, recipe_test};
+use crate::{connect, json_cbor, readme, recipe_inspect, recipe_new, recipe_sign, recipe_test};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_client::{
     Client, ComponentDigest, ErrorCode, InstalledRecipe, MountRequest, MountedRecipe,
+    RecipeSignature,
 };
 use quorate_recipe_build::BuildRequest;
 use serde_json::{Value, json};
@@ -25,6 +26,10 @@ pub(crate) async fn run(reach: &Reach, command: RecipeCommand, output: Output) -
         RecipeCommand::Test { folder } => recipe_test::run(&folder, output),
         RecipeCommand::Inspect { recipe } if Path::new(&recipe).is_file() => {
             recipe_inspect::file(Path::new(&recipe), output)
+        }
+        RecipeCommand::Keygen { name, out } => recipe_sign::keygen(&name, &out, output),
+        RecipeCommand::Sign { component, signing_key, out } => {
+            recipe_sign::sign(&component, &signing_key, out, output)
         }
         RecipeCommand::Metrics { path } => {
             crate::metrics::run(reach, path.as_deref(), output).await
@@ -49,8 +54,12 @@ async fn perform(client: &Client, command: RecipeCommand, output: Output) -> Res
         | RecipeCommand::Build { .. }
         | RecipeCommand::Test { .. }
         | RecipeCommand::Readme { .. }
+        | RecipeCommand::Keygen { .. }
+        | RecipeCommand::Sign { .. }
         | RecipeCommand::Metrics { .. } => Ok(()),
-        RecipeCommand::Install { component } => install_file(client, &component, output).await,
+        RecipeCommand::Install { component, signature } => {
+            install_file(client, &component, signature.as_deref(), output).await
+        }
         RecipeCommand::List => list(client, output).await,
         RecipeCommand::Inspect { recipe } => {
             let found = find(client, &recipe).await?;
@@ -156,14 +165,20 @@ fn component_of_module(path: &Path) -> Result<Vec<u8>> {
         .with_context(|| format!("{} cannot be a recipe", path.display()))
 }
 
-async fn install_file(client: &Client, path: &Path, output: Output) -> Result<()> {
+async fn install_file(
+    client: &Client,
+    path: &Path,
+    signature: Option<&Path>,
+    output: Output,
+) -> Result<()> {
     let component = std::fs::read(path).with_context(|| {
         format!("cannot read {}; `quorate recipe build` makes it", path.display())
     })?;
     // Checked by the servers too; here the author sees every reason at once and without an upload.
     quorate_recipe_host::inspect(&component)
         .with_context(|| format!("{} cannot be installed", path.display()))?;
-    let installed = install(client, component.into(), output).await?;
+    let signature = recipe_sign::signature_of(path, signature)?;
+    let installed = install(client, component.into(), signature, output).await?;
     let text = format!(
         "installed {}\nnext: quorate recipe mount /PATH {}",
         full_name(&installed),
@@ -177,6 +192,7 @@ async fn install_file(client: &Client, path: &Path, output: Output) -> Result<()
 pub(crate) async fn install(
     client: &Client,
     component: Bytes,
+    signature: Option<RecipeSignature>,
     output: Output,
 ) -> Result<InstalledRecipe> {
     let bar = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(0) };
@@ -184,7 +200,7 @@ pub(crate) async fn install(
     bar.set_style(ProgressStyle::with_template(style).context("the bar's template")?);
     let shown = bar.clone();
     let installed = client
-        .upload_and_install(component, move |done, total| {
+        .upload_and_install(component, signature, move |done, total| {
             shown.set_length(u64::from(total));
             shown.set_position(u64::from(done));
         })

@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use quorate_types::recipe::{OperationFigures, RecipeDescriptor, RecipeLimits};
-use quorate_types::{ComponentDigest, ErrorCode, SessionId, TicketId, ZnodePath};
+use quorate_types::{ComponentDigest, ErrorCode, RecipeSignature, SessionId, TicketId, ZnodePath};
 
 /// What an executor knows of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,11 +171,22 @@ pub struct RecipeFault {
 
 /// Runs recipes. Implemented by `recipe-host` with Wasm, and natively in tests.
 pub trait RecipeExecutor {
-    /// Fuel of all runs so far; 0 forever from an executor that does not count. Grows within a run
+    /// Fuel of all runs and checks of signatures so far; 0 forever from an executor that does not count. Grows within a run
     /// only when that ends.
     fn fuel_used(&self) -> u64 {
         0
     }
+
+    /// Whether a component may come in, by its digest or by a signature of it. Not defaulted: who
+    /// stands between must not let in what the one behind would refuse.
+    ///
+    /// # Errors
+    /// It may not; why, for a person.
+    fn vouch(
+        &mut self,
+        component: &ComponentDigest,
+        signature: Option<&RecipeSignature>,
+    ) -> Result<(), String>;
 
     /// What is known of a component.
     fn status(&self, component: &ComponentDigest) -> ComponentStatus;

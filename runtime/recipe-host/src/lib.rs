@@ -1,6 +1,6 @@
 //! Runs recipes: WebAssembly components, checked, compiled and called in a sandbox.
 //!
-//! Comes in: component bytes from an installer, and calls from `quorate-machine`. Goes out:
+//! Comes in: component bytes, signed or not, from an installer, and calls from `quorate-machine`. Goes out:
 //! compiled recipes, and how each call ended. This is the only room that knows wasmtime.
 //! Invariant: a guest can refuse, trap, loop or lie, and costs no more than the limits of its
 //! mount; nothing of one call is left for the next. Must never: give a guest a clock, a file, a
@@ -24,6 +24,8 @@ mod inspect;
 mod recipe_log;
 mod run_state;
 mod sample;
+mod signing;
+mod trust;
 mod view_slot;
 
 pub use catalogue::Catalogue;
@@ -36,3 +38,5 @@ pub use inspect::{Inspection, inspect};
 pub use quorate_machine::LogLevel;
 pub use recipe_log::{RecipeLine, RecipeLog};
 pub use sample::{Sample, SampleMount};
+pub use signing::SigningKey;
+pub use trust::{KeyError, SignerKey, Trust, signed_message};

@@ -16,8 +16,8 @@ use quorate_machine::{
 use quorate_types::limits::Limits;
 use quorate_types::recipe::{OperationKind, RecipeLimits};
 use quorate_types::{
-    ComponentDigest, ErrorCode, Operation, Outcome, Refusal, Reply, ServerId, SessionId, ZnodePath,
-    Zxid,
+    ComponentDigest, ErrorCode, Operation, Outcome, RecipeSignature, Refusal, Reply, ServerId,
+    SessionId, ZnodePath, Zxid,
 };
 use std::sync::Arc;
 
@@ -66,11 +66,12 @@ impl SampleMount {
         let mut offset = 0;
         for part in bytes.chunks(Limits::PRODUCTION.component_chunk_bytes_max as usize) {
             let bytes = Bytes::copy_from_slice(part);
-            let upload = Operation::UploadComponent { digest, total_bytes, offset, bytes };
+            let upload =
+                Operation::UploadComponent { digest, total_bytes, offset, bytes, signature: None };
             mount.change(upload)?;
             offset += part.len() as u32;
         }
-        mount.change(Operation::InstallRecipe { digest })?;
+        mount.change(Operation::InstallRecipe { digest, signature: None })?;
         let path = ZnodePath::parse(MOUNT).expect("it is a path");
         mount.change(Operation::Mount { path, digest, config, open: false, fuel: None })?;
         Ok(mount)
@@ -185,6 +186,14 @@ struct Metered {
 }
 
 impl RecipeExecutor for Metered {
+    fn vouch(
+        &mut self,
+        component: &ComponentDigest,
+        signature: Option<&RecipeSignature>,
+    ) -> Result<(), String> {
+        self.inner.vouch(component, signature)
+    }
+
     fn status(&self, component: &ComponentDigest) -> ComponentStatus {
         self.inner.status(component)
     }

@@ -13,7 +13,8 @@ use quorate_recipe_host::{Catalogue, CompiledRecipe, Compiler, WasmExecutor, com
 use quorate_types::limits::Limits;
 use quorate_types::recipe::RecipeLimits;
 use quorate_types::{
-    ComponentDigest, Operation, Outcome, Reply, ServerId, SessionId, ZnodePath, Zxid,
+    ComponentDigest, Operation, Outcome, RecipeSignature, Reply, ServerId, SessionId, ZnodePath,
+    Zxid,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -73,6 +74,14 @@ struct Metered<'a> {
 }
 
 impl RecipeExecutor for Metered<'_> {
+    fn vouch(
+        &mut self,
+        component: &ComponentDigest,
+        signature: Option<&RecipeSignature>,
+    ) -> Result<(), String> {
+        self.executor.vouch(component, signature)
+    }
+
     fn status(&self, component: &ComponentDigest) -> ComponentStatus {
         self.executor.status(component)
     }
@@ -204,10 +213,12 @@ impl OneServer {
                 total_bytes: component.len() as u32,
                 offset: (position * CHUNK_BYTES) as u32,
                 bytes: chunk.to_vec().into(),
+                signature: None,
             };
             self.send(session, upload).expect("the chunk is taken");
         }
-        self.send(session, Operation::InstallRecipe { digest }).expect("the recipe is installed");
+        self.send(session, Operation::InstallRecipe { digest, signature: None })
+            .expect("the recipe is installed");
         digest
     }
 

@@ -239,7 +239,8 @@ pub fn write_secret(path: &Path, text: &str) -> Result<(), CertificateError> {
     write_new(path, text, 0o600)
 }
 
-fn write_public(path: &Path, text: &str) -> Result<(), CertificateError> {
+/// Writes a file that everybody may read, never over another.
+pub fn write_public(path: &Path, text: &str) -> Result<(), CertificateError> {
     write_new(path, text, 0o644)
 }
 

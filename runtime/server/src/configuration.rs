@@ -6,10 +6,13 @@
 //! line. Every key is described in `runtime/docs/configuration.md`.
 
 mod limits_section;
+mod recipes_section;
 mod section;
 #[cfg(test)]
 mod tests;
 mod zookeeper_section;
+
+pub use recipes_section::{RecipesConfig, SignerError, SignerSource};
 
 use crate::zookeeper::ZooKeeperConfig;
 use quorate_types::ServerId;
@@ -54,6 +57,8 @@ pub struct ServerConfig {
     pub timeouts: Timeouts,
     /// How many recipe calls followers run again to compare.
     pub verify: VerifyMode,
+    /// Which recipes may be installed.
+    pub recipes: RecipesConfig,
     /// All limits, the configured ones and the session timeouts among them.
     pub limits: Limits,
 }
@@ -173,6 +178,7 @@ impl ServerConfig {
             "zookeeper",
             "tls",
             "timeouts",
+            "recipes",
             "limits",
         ];
         let root = Section::new(&origin, "", document.get_ref(), document.span(), &sections)?;
@@ -231,6 +237,7 @@ impl ServerConfig {
         let _ = writeln!(text, "heartbeat_ms = {heartbeat_ms}");
         let _ = writeln!(text, "session_ms_min = {}", self.limits.session_timeout_ms_min);
         let _ = writeln!(text, "session_ms_max = {}", self.limits.session_timeout_ms_max);
+        self.recipes.write(&mut text);
         let segment_bytes = self.limits.log_segment_bytes;
         let _ = writeln!(text, "\n[limits]\nlog_segment_bytes = {segment_bytes}");
         for member in &self.members {
@@ -293,6 +300,7 @@ fn read_document(root: &Section<'_>) -> Result<ServerConfig, Refused> {
         members: read_members(root)?,
         tls: read_tls(root)?,
         timeouts,
+        recipes: recipes_section::read(root)?,
         limits,
     })
 }

@@ -6,7 +6,7 @@
 //! has handed over and the disk thread has done every job.
 
 use crate::background::{self, CompileJob, SnapshotJob};
-use crate::configuration::{ServerConfig, VerifyMode};
+use crate::configuration::{ServerConfig, SignerError, VerifyMode};
 use crate::disk::{self, DataDirectory, DataDirectoryError, DiskJob, DiskPerformer};
 use crate::entropy;
 use crate::identity_of::{CertificateName, identity_of};
@@ -59,6 +59,9 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// The key of somebody who signs recipes.
+    #[error("{0}")]
+    Signer(#[from] SignerError),
     /// The recipe engine.
     #[error("recipes cannot run here: {0}")]
     Recipes(#[from] quorate_recipe_host::RecipeError),
@@ -164,11 +167,12 @@ impl RunningServer {
     pub fn start_on(config: &ServerConfig, sockets: Sockets) -> Result<RunningServer, ServerError> {
         let tls = TlsMaterial::load(&config.tls)?;
         check_own_certificate(config, &tls)?;
+        let trust = config.recipes.trust()?;
         let data = DataDirectory::open(&config.data_dir)?;
         let compiler = background::compiler(&data.compiled_folder())?;
         let catalogue = Arc::new(Catalogue::new());
         let clock = Clock::new();
-        let executor = WasmExecutor::new(Arc::clone(&catalogue)).timed();
+        let executor = WasmExecutor::new(Arc::clone(&catalogue)).timed().trusting(trust);
         let files = data.read_files()?;
         let replica = Replica::start(settings(config), &files, executor, clock.now())?;
         drop(files);

@@ -107,6 +107,8 @@ error_codes! {
     RecipeInUse = 51, -111, "recipe-in-use";
     /// The mount is suspended after repeated faults.
     MountSuspended = 52, 0, "mount-suspended";
+    /// Neither the component's digest nor a signature of it is trusted; the message says why.
+    RecipeNotTrusted = 54, 0, "recipe-not-trusted";
     /// The caller gave up waiting.
     Cancelled = 53, 0, "cancelled";
     /// No such server is a member.

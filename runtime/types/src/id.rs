@@ -3,6 +3,7 @@
 //! Comes in: numbers from the log, the wire and configuration. Goes out: the same numbers, typed.
 //! Must never: give an identifier a meaning beyond equality and, where said, order.
 
+use bytes::Bytes;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,50 @@ impl fmt::Debug for ComponentDigest {
     }
 }
 
+/// An ed25519 signature of a component, by whom it does not say. What is signed:
+/// `runtime/docs/recipe-signatures.md`.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Bytes", try_from = "Bytes")]
+pub struct RecipeSignature(pub [u8; 64]);
+
+impl fmt::Debug for RecipeSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl From<RecipeSignature> for Bytes {
+    fn from(signature: RecipeSignature) -> Bytes {
+        Bytes::copy_from_slice(&signature.0)
+    }
+}
+
+/// Bytes that cannot be a signature: there are so many of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSignature(pub usize);
+
+impl fmt::Display for NoSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a signature has 64 bytes, not {}", self.0)
+    }
+}
+
+impl core::error::Error for NoSignature {}
+
+impl TryFrom<Bytes> for RecipeSignature {
+    type Error = NoSignature;
+    fn try_from(bytes: Bytes) -> Result<RecipeSignature, NoSignature> {
+        RecipeSignature::try_from(&*bytes)
+    }
+}
+
+impl TryFrom<&[u8]> for RecipeSignature {
+    type Error = NoSignature;
+    fn try_from(bytes: &[u8]) -> Result<RecipeSignature, NoSignature> {
+        bytes.try_into().map(RecipeSignature).map_err(|_| NoSignature(bytes.len()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +152,14 @@ mod tests {
         assert_eq!(ComponentDigest::from_hex(&digest.to_string()), Some(digest));
         assert_eq!(ComponentDigest::from_hex("a5"), None);
         assert_eq!(ComponentDigest::from_hex(&"g".repeat(64)), None);
+    }
+
+    #[test]
+    fn a_signature_has_64_bytes() {
+        let signature = RecipeSignature([7; 64]);
+        assert_eq!(RecipeSignature::try_from(Bytes::from(signature)), Ok(signature));
+        assert_eq!(RecipeSignature::try_from(&[7; 63][..]), Err(NoSignature(63)));
+        assert_eq!(RecipeSignature::try_from(&[][..]), Err(NoSignature(0)));
     }
 
     #[test]

@@ -20,7 +20,9 @@ pub mod stat;
 
 pub use acl::{AclEntry, Permissions};
 pub use error_code::ErrorCode;
-pub use id::{ComponentDigest, Incarnation, ServerId, SessionId, TicketId, Zxid};
+pub use id::{
+    ComponentDigest, Incarnation, NoSignature, RecipeSignature, ServerId, SessionId, TicketId, Zxid,
+};
 pub use layout::{LayoutError, LayoutReader, LayoutWriter};
 pub use path::{PathError, ZnodePath};
 pub use request::{MemberAddress, Operation, Outcome, Refusal, Reply};

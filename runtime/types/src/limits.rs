@@ -63,6 +63,8 @@ limits! {
     component_chunk_bytes_max: u32 = 256 * KIB, tested 4 * KIB;
     /// Components in the catalogue, and uploads not yet finished.
     components_max: u32 = 256, tested 8;
+    /// Keys by which a server lets signed components in; each is tried.
+    recipe_signers_max: u32 = 16, tested 2;
     /// Mounts.
     mounts_max: u32 = 10_000, tested 16;
     /// Fuel of one recipe call; 1 to 4 ms of plain code, 50 ms of code made to be slow.

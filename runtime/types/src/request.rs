@@ -5,10 +5,11 @@
 
 use crate::acl::AclEntry;
 use crate::error_code::ErrorCode;
-use crate::id::{ComponentDigest, ServerId, TicketId, Zxid};
+use crate::id::{ComponentDigest, RecipeSignature, ServerId, TicketId, Zxid};
 use crate::path::ZnodePath;
 use crate::recipe::{InstalledRecipe, MountedRecipe, ShadowReport};
 use crate::stat::Stat;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -338,11 +339,15 @@ pub enum Operation {
         offset: u32,
         /// The part.
         bytes: Bytes,
+        /// Of the whole; with every part, so that nothing untrusted is kept or compiled.
+        signature: Option<Box<RecipeSignature>>,
     },
     /// Make an uploaded component a recipe of the catalogue.
     InstallRecipe {
         /// Digest of the component.
         digest: ComponentDigest,
+        /// Of the component.
+        signature: Option<Box<RecipeSignature>>,
     },
     /// Take a component out of the catalogue. Refused while a mount names it.
     RemoveRecipe {

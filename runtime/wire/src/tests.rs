@@ -6,6 +6,7 @@
 use crate::native::{ClientFrame, FrameBuffer, Resume, ServerFrame, encode_client, encode_server};
 use crate::peer::{self, PeerFrame};
 use crate::{FrameError, outcome_from_bytes, outcome_to_bytes};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -20,8 +21,8 @@ use quorate_types::request::{
     WatchMode, WatchPosition,
 };
 use quorate_types::{
-    AclEntry, ComponentDigest, ErrorCode, Incarnation, Operation, Outcome, Permissions, Refusal,
-    Reply, ServerId, SessionId, Stat, TicketId, ZnodePath, Zxid,
+    AclEntry, ComponentDigest, ErrorCode, Incarnation, Operation, Outcome, Permissions,
+    RecipeSignature, Refusal, Reply, ServerId, SessionId, Stat, TicketId, ZnodePath, Zxid,
 };
 
 const LIMIT: u32 = 1 << 20;
@@ -140,6 +141,12 @@ impl Random {
         ShadowRun { outcome, changes: self.list(Random::text) }
     }
 
+    fn signature(&mut self) -> RecipeSignature {
+        let mut signature = [0; 64];
+        signature.iter_mut().for_each(|byte| *byte = self.next() as u8);
+        RecipeSignature(signature)
+    }
+
     fn digest(&mut self) -> ComponentDigest {
         let mut digest = [0; 32];
         digest.iter_mut().for_each(|byte| *byte = self.next() as u8);
@@ -216,8 +223,12 @@ impl Random {
                 total_bytes: self.small(),
                 offset: self.small(),
                 bytes: self.bytes(),
+                signature: self.option(Random::signature).map(Box::new),
             },
-            9 => Operation::InstallRecipe { digest },
+            9 => Operation::InstallRecipe {
+                digest,
+                signature: self.option(Random::signature).map(Box::new),
+            },
             10 => Operation::RemoveRecipe { digest },
             11 => Operation::Mount {
                 path,

@@ -8,7 +8,7 @@ use crate::error::ClientError;
 use bytes::Bytes;
 use quorate_types::recipe::{InstalledRecipe, MountedRecipe, ShadowReport};
 use quorate_types::request::ServerStatus;
-use quorate_types::{ComponentDigest, Operation, Reply, ServerId};
+use quorate_types::{ComponentDigest, Operation, RecipeSignature, Reply, ServerId};
 use sha2::{Digest, Sha256};
 
 /// Bytes of one part of an upload: the servers' limit.
@@ -30,24 +30,26 @@ pub struct MountRequest {
 }
 
 impl Client {
-    /// Uploads a component and installs it. `progress` is told the bytes at the servers and the
-    /// bytes of the whole, after each part.
+    /// Uploads a component and installs it. `signature`: for servers that let in what is signed; others
+    /// pay no heed to it. `progress` is told the bytes at the servers and the bytes of the whole, after
+    /// each part.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
     /// let component = std::fs::read("lock.wasm")?;
     /// let recipe = client
-    ///     .upload_and_install(component, |done, total| eprintln!("{done} of {total} bytes"))
+    ///     .upload_and_install(component, None, |done, total| eprintln!("{done} of {total} bytes"))
     ///     .await?;
     /// println!("{} {}", recipe.descriptor.name, recipe.descriptor.version);
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// `recipe-invalid`, `quota-exceeded`, `not-authorized`, and what [`ClientError`] says.
+    /// `recipe-not-trusted`, `recipe-invalid`, `quota-exceeded`, `not-authorized`, and what [`ClientError`] says.
     pub async fn upload_and_install(
         &self,
         component: impl Into<Bytes>,
+        signature: Option<RecipeSignature>,
         mut progress: impl FnMut(u32, u32) + Send,
     ) -> Result<InstalledRecipe, ClientError> {
         let component = component.into();
@@ -56,10 +58,13 @@ impl Client {
             .map_err(|_| ClientError::Arguments("a component is far below 4 GiB".to_owned()))?;
         let mut offset = 0;
         while offset < total_bytes {
-            offset = self.upload_part(digest, &component, offset).await?;
+            offset = self.upload_part((digest, signature), &component, offset).await?;
             progress(offset, total_bytes);
         }
-        match self.ask(Operation::InstallRecipe { digest }).await? {
+        match self
+            .ask(Operation::InstallRecipe { digest, signature: signature.map(Box::new) })
+            .await?
+        {
             Reply::Installed(recipe) => Ok(recipe),
             other => Err(unexpected("install", &other)),
         }
@@ -68,7 +73,7 @@ impl Client {
     /// Uploads the part at `offset`; gives where the next one begins.
     async fn upload_part(
         &self,
-        digest: ComponentDigest,
+        (digest, signature): (ComponentDigest, Option<RecipeSignature>),
         component: &Bytes,
         offset: u32,
     ) -> Result<u32, ClientError> {
@@ -79,6 +84,7 @@ impl Client {
             total_bytes: component.len() as u32,
             offset,
             bytes: component.slice(begin..end),
+            signature: signature.map(Box::new),
         };
         match self.ask(operation).await? {
             Reply::Uploaded(received)

@@ -16,7 +16,7 @@ use quorate_storage::{Log, LogBatch, LogSettings, ServerIdentity};
 use quorate_types::recipe::RecipeLimits;
 use quorate_types::request::{CreateMode, ReadLevel};
 use quorate_types::{
-    ComponentDigest, Incarnation, Operation, ServerId, SessionId, ZnodePath, Zxid,
+    ComponentDigest, Incarnation, Operation, RecipeSignature, ServerId, SessionId, ZnodePath, Zxid,
 };
 use quorate_wire::native::{ClientFrame, FrameBuffer, encode_client};
 use std::hint::black_box;
@@ -28,6 +28,10 @@ const DATA_BYTES: usize = 256;
 struct NoRecipes;
 
 impl RecipeExecutor for NoRecipes {
+    fn vouch(&mut self, _: &ComponentDigest, _: Option<&RecipeSignature>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn status(&self, _: &ComponentDigest) -> ComponentStatus {
         ComponentStatus::Loading
     }

@@ -231,9 +231,15 @@ impl Simulation {
         for (place, part) in component.bytes.chunks(chunk_bytes).enumerate() {
             let offset = u32::try_from(place * chunk_bytes).expect("components are small");
             let bytes = Bytes::copy_from_slice(part);
-            self.ask(Operation::UploadComponent { digest, total_bytes, offset, bytes })?;
+            self.ask(Operation::UploadComponent {
+                digest,
+                total_bytes,
+                offset,
+                bytes,
+                signature: None,
+            })?;
         }
-        self.ask(Operation::InstallRecipe { digest })
+        self.ask(Operation::InstallRecipe { digest, signature: None })
     }
 
     fn mount(&mut self, at: &str, component: &Component) -> Result<(), Failure> {

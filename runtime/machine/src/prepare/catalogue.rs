@@ -4,6 +4,7 @@
 //! leader's executor has compiled it and knows its descriptor; removed only if no mount names it. What
 //! cannot be a recipe goes with its refusal, and what nobody installed goes when there is no room:
 //! neither is listed, so nobody could remove it.
+//! Bytes and recipes come in only if this leader's executor vouches for them.
 
 use super::{Done, Step, Work, refuse};
 use crate::apply;
@@ -16,11 +17,16 @@ use alloc::sync::Arc;
 use bytes::Bytes;
 use core::ops::Bound;
 use quorate_types::recipe::{InstalledRecipe, RecipeDescriptor};
-use quorate_types::{ComponentDigest, ErrorCode, Operation, Refusal, Reply, Zxid};
+use quorate_types::{ComponentDigest, ErrorCode, Operation, RecipeSignature, Refusal, Reply, Zxid};
 use sha2::{Digest, Sha256};
 
-pub(super) fn upload(work: &mut Work, operation: &Operation) -> Step {
-    let Operation::UploadComponent { digest, total_bytes, offset, bytes } = operation else {
+pub(super) fn upload(
+    work: &mut Work,
+    executor: &mut dyn RecipeExecutor,
+    operation: &Operation,
+) -> Step {
+    let Operation::UploadComponent { digest, total_bytes, offset, bytes, signature } = operation
+    else {
         return Ok(Done::Nothing);
     };
     let before = work.state.get::<Components>(digest);
@@ -38,6 +44,7 @@ pub(super) fn upload(work: &mut Work, operation: &Operation) -> Step {
     if end > *total_bytes {
         return refuse(ErrorCode::BadArguments, "the part passes the end of the component");
     }
+    check_trusted(executor, digest, signature.as_deref())?;
     let (digest, total_bytes, offset) = (*digest, *total_bytes, *offset);
     let bytes = Bytes::copy_from_slice(bytes);
     let change = Change::UploadChunk { digest, total_bytes, offset, bytes };
@@ -53,6 +60,15 @@ pub(super) fn upload(work: &mut Work, operation: &Operation) -> Step {
     }
     work.change(change);
     Ok(Done::Changed(Some(Ok(Reply::Uploaded(end)))))
+}
+
+fn check_trusted(
+    executor: &mut dyn RecipeExecutor,
+    digest: &ComponentDigest,
+    signature: Option<&RecipeSignature>,
+) -> Result<(), Refusal> {
+    let refused = |why| Refusal::new(ErrorCode::RecipeNotTrusted, why);
+    executor.vouch(digest, signature).map_err(refused)
 }
 
 fn check_sizes(
@@ -125,7 +141,7 @@ fn installed(
 pub(super) fn install(
     work: &mut Work,
     executor: &mut dyn RecipeExecutor,
-    digest: &ComponentDigest,
+    (digest, signature): (&ComponentDigest, Option<&RecipeSignature>),
 ) -> Step {
     let component = work.state.get::<Components>(digest);
     let Some(component) = component.filter(|component| component.is_complete()) else {
@@ -135,6 +151,8 @@ pub(super) fn install(
         let recipe = installed(digest, &component, facts);
         return Ok(Done::Answer(Ok(Reply::Installed(recipe))));
     }
+    // Again: it may have been uploaded when more was trusted, or to a leader that trusts more.
+    check_trusted(executor, digest, signature)?;
     match executor.status(digest) {
         ComponentStatus::Loading => {
             refuse(ErrorCode::RecipeLoading, "the component is being compiled: try again")

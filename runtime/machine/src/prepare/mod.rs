@@ -458,8 +458,10 @@ fn client_write(
             recipes::cancel(work, executor, caller.session, *sequence)
         }
         Operation::CloseSession => sessions::close(work, executor, caller.session),
-        Operation::UploadComponent { .. } => catalogue::upload(work, operation),
-        Operation::InstallRecipe { digest } => catalogue::install(work, executor, digest),
+        Operation::UploadComponent { .. } => catalogue::upload(work, executor, operation),
+        Operation::InstallRecipe { digest, signature } => {
+            catalogue::install(work, executor, (digest, signature.as_deref()))
+        }
         Operation::RemoveRecipe { digest } => catalogue::remove(work, digest),
         Operation::Mount { .. } => mounts::mount(work, executor, caller, operation),
         Operation::Unmount { path } => mounts::unmount(work, caller, path),

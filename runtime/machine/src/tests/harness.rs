@@ -196,7 +196,7 @@ impl Harness {
     pub(super) fn install(&mut self, client: &mut Client, seed: u8) -> ComponentDigest {
         let digest = component(seed).0;
         assert_eq!(self.ask(client, upload(seed)), Ok(Reply::Uploaded(8)));
-        let installed = self.ask(client, Operation::InstallRecipe { digest });
+        let installed = self.ask(client, Operation::InstallRecipe { digest, signature: None });
         assert!(matches!(installed, Ok(Reply::Installed(_))), "{installed:?}");
         digest
     }
@@ -245,7 +245,7 @@ pub(super) fn component(seed: u8) -> (ComponentDigest, [u8; 8]) {
 pub(super) fn upload(seed: u8) -> Operation {
     let (digest, bytes) = component(seed);
     let bytes = Bytes::copy_from_slice(&bytes);
-    Operation::UploadComponent { digest, total_bytes: 8, offset: 0, bytes }
+    Operation::UploadComponent { digest, total_bytes: 8, offset: 0, bytes, signature: None }
 }
 
 pub(super) fn mount(text: &str, digest: ComponentDigest, open: bool) -> Operation {

@@ -3,10 +3,12 @@
 use super::harness::{
     Client, Harness, call, code, component, create, delete, mount, path, set, upload,
 };
+use super::scripted::SIGNATURE;
+use alloc::boxed::Box;
 use bytes::Bytes;
 use quorate_types::limits::Limits;
 use quorate_types::request::CreateMode;
-use quorate_types::{ErrorCode, Operation, Reply};
+use quorate_types::{ErrorCode, Operation, RecipeSignature, Reply};
 
 fn start() -> (Harness, Client) {
     let mut harness = Harness::new();
@@ -23,12 +25,13 @@ fn an_upload_is_taken_in_order_and_repeats_do_no_harm() {
         total_bytes: 8,
         offset: u32::try_from(from).unwrap(),
         bytes: Bytes::copy_from_slice(&bytes[from..to]),
+        signature: None,
     };
     assert_eq!(harness.ask(&mut client, part(0, 3)), Ok(Reply::Uploaded(3)));
     assert_eq!(harness.ask(&mut client, part(0, 3)), Ok(Reply::Uploaded(3)));
     assert_eq!(code(&harness.ask(&mut client, part(4, 8))), Some(ErrorCode::BadArguments));
     assert_eq!(harness.machine.component_bytes(&digest), None);
-    let install = Operation::InstallRecipe { digest };
+    let install = Operation::InstallRecipe { digest, signature: None };
     assert_eq!(code(&harness.ask(&mut client, install.clone())), Some(ErrorCode::NoRecipe));
     let (uploaded, applied) = harness.ask_all(&mut client, part(3, 8));
     assert_eq!((uploaded, applied.components_completed), (Ok(Reply::Uploaded(8)), [digest].into()));
@@ -94,6 +97,7 @@ fn an_upload_with_another_digest_is_refused_and_can_begin_again() {
         total_bytes: 8,
         offset,
         bytes: Bytes::copy_from_slice(bytes),
+        signature: None,
     };
     harness.ask(&mut client, part(0, &[0xff; 4])).unwrap();
     let refused = harness.ask(&mut client, part(4, &bytes[4..]));
@@ -102,18 +106,67 @@ fn an_upload_with_another_digest_is_refused_and_can_begin_again() {
     assert_eq!(harness.ask(&mut client, part(0, &bytes)), Ok(Reply::Uploaded(8)));
     for wrong in [
         part(0, &[0; 9]),
-        Operation::UploadComponent { digest, total_bytes: 0, offset: 0, bytes: Bytes::new() },
+        Operation::UploadComponent {
+            digest,
+            total_bytes: 0,
+            offset: 0,
+            bytes: Bytes::new(),
+            signature: None,
+        },
         Operation::UploadComponent {
             digest,
             total_bytes: 9,
             offset: 0,
             bytes: Bytes::from_static(b"x"),
+            signature: None,
         },
     ] {
         let refused = harness.ask(&mut client, wrong.clone());
         let allowed = [Some(ErrorCode::QuotaExceeded), Some(ErrorCode::BadArguments), None];
         assert!(allowed.contains(&code(&refused)), "{wrong:?}: {refused:?}");
     }
+}
+
+#[test]
+fn what_the_executor_does_not_vouch_for_leaves_nothing_behind() {
+    let (mut harness, mut client) = start();
+    let (digest, bytes) = component(0);
+    let part = |from: usize, to: usize, signature| Operation::UploadComponent {
+        digest,
+        total_bytes: 8,
+        offset: u32::try_from(from).unwrap(),
+        bytes: Bytes::copy_from_slice(&bytes[from..to]),
+        signature,
+    };
+    let install = |signature| Operation::InstallRecipe { digest, signature };
+    let signed = |bytes| Some(Box::new(RecipeSignature(bytes)));
+    let (good, wrong) = (signed(SIGNATURE.0), signed([0; 64]));
+    let untrusted = Some(ErrorCode::RecipeNotTrusted);
+    harness.executor.signed_only.insert(digest);
+    for signature in [None, wrong.clone()] {
+        let (refused, applied) = harness.ask_all(&mut client, part(0, 8, signature));
+        assert_eq!((code(&refused), applied.components_completed), (untrusted, [].into()));
+        assert!(harness.machine.components().is_empty());
+        assert_eq!(
+            code(&harness.ask(&mut client, install(good.clone()))),
+            Some(ErrorCode::NoRecipe)
+        );
+    }
+    // Every part is judged, and so is the whole, by whoever leads then.
+    harness.ask(&mut client, part(0, 4, good.clone())).unwrap();
+    assert_eq!(code(&harness.ask(&mut client, part(4, 8, wrong.clone()))), untrusted);
+    assert_eq!(harness.ask(&mut client, part(4, 8, good.clone())), Ok(Reply::Uploaded(8)));
+    for signature in [None, wrong.clone()] {
+        assert_eq!(code(&harness.ask(&mut client, install(signature))), untrusted);
+    }
+    let refused = harness.ask(&mut client, mount("/locks", digest, false));
+    assert_eq!(code(&refused), Some(ErrorCode::NoRecipe));
+    let installed = harness.ask(&mut client, install(good.clone()));
+    assert!(matches!(installed, Ok(Reply::Installed(_))), "{installed:?}");
+    // What is in stays, whatever is trusted later.
+    assert_eq!(harness.ask(&mut client, install(None)), installed);
+    assert_eq!(harness.ask(&mut client, part(0, 8, None)), Ok(Reply::Uploaded(8)));
+    harness.ask(&mut client, mount("/locks", digest, false)).unwrap();
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl World {
         let digest = component(seed).0;
         match self.random.below(4) {
             0 => upload(seed),
-            1 => Operation::InstallRecipe { digest },
+            1 => Operation::InstallRecipe { digest, signature: None },
             2 => Operation::RemoveRecipe { digest },
             _ => {
                 let at = ["/locks", "/open"][self.random.below(2) as usize];

@@ -11,7 +11,8 @@ use quorate_recipe_host::{Catalogue, Compiler, WasmExecutor, component_digest};
 use quorate_types::limits::Limits;
 use quorate_types::recipe::RecipeLimits;
 use quorate_types::{
-    ComponentDigest, Operation, Outcome, Reply, ServerId, SessionId, ZnodePath, Zxid,
+    ComponentDigest, Operation, Outcome, RecipeSignature, Reply, ServerId, SessionId, ZnodePath,
+    Zxid,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -61,6 +62,14 @@ struct Timed<'a> {
 impl RecipeExecutor for Timed<'_> {
     fn fuel_used(&self) -> u64 {
         self.executor.fuel_used()
+    }
+
+    fn vouch(
+        &mut self,
+        component: &ComponentDigest,
+        signature: Option<&RecipeSignature>,
+    ) -> Result<(), String> {
+        self.executor.vouch(component, signature)
     }
 
     fn status(&self, component: &ComponentDigest) -> ComponentStatus {
@@ -165,10 +174,12 @@ impl Stage {
                 total_bytes: component.len() as u32,
                 offset: (position * CHUNK_BYTES) as u32,
                 bytes: chunk.to_vec().into(),
+                signature: None,
             };
             self.send(session, upload).expect("the chunk is taken");
         }
-        self.send(session, Operation::InstallRecipe { digest }).expect("the recipe is installed");
+        self.send(session, Operation::InstallRecipe { digest, signature: None })
+            .expect("the recipe is installed");
         digest
     }
 

@@ -135,6 +135,18 @@ impl<'t> Section<'t> {
         value.as_str().map(Some).ok_or_else(|| self.wrong_type(key, "a text in quotes", value))
     }
 
+    /// A list of texts.
+    pub(super) fn strings(&self, key: &str) -> Result<Option<Vec<&'t str>>, ConfigurationError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let wanted = "a list of texts: [\"…\", \"…\"]";
+        let array = value.as_array().ok_or_else(|| self.wrong_type(key, wanted, value))?;
+        let text = |item: &'t Spanned<DeValue<'t>>| {
+            let value = item.get_ref();
+            value.as_str().ok_or_else(|| self.wrong_type(key, wanted, value))
+        };
+        array.iter().map(text).collect::<Result<_, _>>().map(Some)
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>, ConfigurationError> {
         let Some(value) = self.value(key) else { return Ok(None) };
@@ -172,11 +184,16 @@ impl<'t> Section<'t> {
         Ok(number.and_then(|number| u32::try_from(number).ok()).unwrap_or(ordinary))
     }
 
+    /// A path in the text, made absolute or relative to the process by the folder of the file.
+    pub(super) fn beside(&self, text: &str) -> PathBuf {
+        self.origin.path.parent().unwrap_or(Path::new("")).join(text)
+    }
+
     /// A path, made absolute or relative to the process by the folder of the file.
     pub(super) fn path(&self, key: &str) -> Result<Option<PathBuf>, ConfigurationError> {
         match self.string(key)? {
             Some("") => Err(self.error(key, format!("`{key}` is empty"))),
-            Some(text) => Ok(Some(self.origin.path.parent().unwrap_or(Path::new("")).join(text))),
+            Some(text) => Ok(Some(self.beside(text))),
             None => Ok(None),
         }
     }

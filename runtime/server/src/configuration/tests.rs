@@ -1,6 +1,8 @@
 //! What `quorate.toml` may hold, and what is said about what it may not.
 
 use super::*;
+use quorate_recipe_host::{SignerKey, SigningKey, Trust};
+use quorate_types::ComponentDigest;
 
 const GOOD: &str = r#"
 [server]
@@ -58,6 +60,10 @@ fn a_written_configuration_reads_back() {
     config.client_certificates = ClientCertificates::Optional;
     config.limits.session_timeout_ms_min = 250;
     config.join = true;
+    config.recipes.allowed = Some(vec![ComponentDigest([0xa5; 32])]);
+    let sources =
+        [SignerSource::Key(SignerKey([1; 32])), SignerSource::File("/k \"1\".pem".into())];
+    config.recipes.signers = Some(sources.to_vec());
     assert_eq!(parse(&config.to_toml()).unwrap(), config);
 }
 
@@ -156,4 +162,66 @@ fn a_server_that_joins_knows_whom_it_joins() {
     let (alone, _) = alone.rsplit_once("[[members]]").unwrap();
     let error = parse(alone).expect_err("it names nobody to join");
     assert!(error.contains("names in [[members]] those of the cluster"), "{error}");
+}
+
+#[test]
+fn recipes_may_be_named_by_digest_and_by_signer() {
+    let with = |lines: &str| parse(&format!("{GOOD}\n[recipes]\n{lines}\n"));
+    assert_eq!(parse(GOOD).unwrap().recipes.trust().unwrap(), Trust::any());
+    assert_eq!(with("").unwrap().recipes, RecipesConfig::default());
+    let digits = "A5".repeat(32);
+    let config = with(&format!("allowed = [\"{digits}\"]\nsigners = [\"{digits}\", \"ops.pem\"]"));
+    let recipes = config.unwrap().recipes;
+    assert_eq!(recipes.allowed, Some(vec![ComponentDigest([0xa5; 32])]));
+    let sources =
+        [SignerSource::Key(SignerKey([0xa5; 32])), SignerSource::File("/etc/q/ops.pem".into())];
+    assert_eq!(recipes.signers, Some(sources.to_vec()));
+    // A list that is there and empty is not one that is absent.
+    assert_eq!(with("allowed = []").unwrap().recipes.allowed, Some(Vec::new()));
+    assert_ne!(with("signers = []").unwrap().recipes.trust().unwrap(), Trust::any());
+}
+
+#[test]
+fn wrong_lists_of_recipes_are_refused_by_name() {
+    let with = |line: &str| parse(&format!("{GOOD}\n[recipes]\n{line}\n")).unwrap_err();
+    let many = format!("signers = [{}]", "\"k.pem\", ".repeat(17));
+    for (line, wanted) in [
+        ("allowed = [\"a5\"]", "`recipes.allowed` holds `a5`: a digest is 64 hexadecimal digits"),
+        (&format!("allowed = [\"{}\"]", "g".repeat(64)), "a digest is 64 hexadecimal digits"),
+        ("allowed = \"a5\"", "`allowed` must be a list of texts"),
+        ("allowed = [1]", "`allowed` must be a list of texts"),
+        ("signers = [\"\"]", "`recipes.signers` holds an empty text"),
+        ("signers = { a = 1 }", "`signers` must be a list of texts"),
+        (&many, "`recipes.signers` holds 17, at most 16"),
+        ("signer = []", "unknown key `recipes.signer`; did you mean `signers`?"),
+    ] {
+        let error = with(line);
+        assert!(error.contains(wanted) && error.contains("quorate.toml:25"), "{line}: {error}");
+    }
+}
+
+#[test]
+fn a_signer_s_key_is_read_from_its_file_or_the_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = SigningKey::generate().unwrap();
+    std::fs::write(folder.path().join("ops.pem"), key.signer().to_pem()).unwrap();
+    std::fs::write(folder.path().join("ops-key.pem"), key.to_pem()).unwrap();
+    std::fs::write(folder.path().join("cut.pem"), "-----BEGIN PUBLIC KEY-----").unwrap();
+    let trust = |name: &str| {
+        let text = format!("{GOOD}\n[recipes]\nsigners = [\"{name}\"]\n");
+        let config = ServerConfig::parse(&text, &folder.path().join("quorate.toml")).unwrap();
+        config.recipes.trust().map_err(|error| error.to_string())
+    };
+    assert_eq!(trust("ops.pem"), Ok(Trust::new(None, Some(vec![key.signer()]))));
+    for (name, wanted) in [
+        ("absent.pem", "No such file"),
+        ("ops-key.pem", "PEM of a PRIVATE KEY"),
+        ("cut.pem", "not PEM"),
+        // A key with a digit too few is taken for a path.
+        (&"a5".repeat(31), "64 hexadecimal digits"),
+    ] {
+        let error = trust(name).unwrap_err();
+        let is_named = error.contains("recipes.signers") && error.contains(name);
+        assert!(is_named && error.contains(wanted), "{name}: {error}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Whole servers in this process: three that elect a leader, answer a client, lose one, come back.
 
 use super::*;
-use crate::configuration::{ClientCertificates, MemberConfig, Timeouts};
+use crate::configuration::{ClientCertificates, MemberConfig, RecipesConfig, Timeouts};
 use crate::test_doors::{SOON, TestCluster, dialing};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
@@ -47,6 +47,7 @@ impl Servers {
             tls: cluster.server_paths(id),
             timeouts: Timeouts { election_ms_min: 300, election_ms_max: 600, heartbeat_ms: 50 },
             verify: VerifyMode::All,
+            recipes: RecipesConfig::default(),
             limits: Limits { log_segment_bytes: 1 << 20, ..Limits::PRODUCTION },
         };
         let configs = sockets.iter().map(|(id, sockets)| (*id, config(*id, sockets)));

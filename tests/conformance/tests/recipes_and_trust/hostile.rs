@@ -205,7 +205,7 @@ impl Arena {
         let bytes = component.len();
         let path = self.save("refused", &component)?;
         self.refuse(attack, &["recipe", "install", word(&path)?])?;
-        let uploaded = self.client.upload_and_install(component, |_, _| {}).await;
+        let uploaded = self.client.upload_and_install(component, None, |_, _| {}).await;
         let (code, message) = refusal_of(uploaded)?;
         if code == "quota-exceeded" {
             // What is too long goes no further than the first server's door.

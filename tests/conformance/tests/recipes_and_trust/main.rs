@@ -11,4 +11,5 @@ mod second_recipe;
 mod standard;
 mod stranger;
 mod trust;
+mod trusted_recipes;
 mod wrong_input;

@@ -176,7 +176,7 @@ fn ten_upgrades_and_rollbacks_under_load_fail_no_call_and_lose_no_waiting_one() 
     on_cluster(Recipes::Lock, async |cluster| {
         let client = cluster.connect().await?;
         let path = other_edition(cluster.server_folder(cluster.servers()[0]).as_path())?;
-        let other = client.upload_and_install(std::fs::read(path)?, |_, _| {}).await?.digest;
+        let other = client.upload_and_install(std::fs::read(path)?, None, |_, _| {}).await?.digest;
         let first = client.list_mounts().await?.remove(0);
         let load = Arc::new(Load::default());
         let mut callers = JoinSet::new();

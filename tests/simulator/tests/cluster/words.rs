@@ -53,11 +53,14 @@ pub fn installation(component: &Component, chunk_bytes: usize, at: &str) -> Vec<
     let chunks = component.bytes.chunks(chunk_bytes).enumerate();
     let upload = |(place, part): (usize, &[u8])| {
         let (offset, bytes) = (bytes_of(place * chunk_bytes), Bytes::copy_from_slice(part));
-        Operation::UploadComponent { digest, total_bytes, offset, bytes }
+        Operation::UploadComponent { digest, total_bytes, offset, bytes, signature: None }
     };
     let (path, config) = (path(at), Bytes::new());
     let mount = Operation::Mount { path, digest, config, open: false, fuel: None };
-    chunks.map(upload).chain([Operation::InstallRecipe { digest }, mount]).collect()
+    chunks
+        .map(upload)
+        .chain([Operation::InstallRecipe { digest, signature: None }, mount])
+        .collect()
 }
 
 pub fn add_member(id: u64) -> Operation {
