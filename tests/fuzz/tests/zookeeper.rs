@@ -27,19 +27,28 @@ fn two_hundred_thousand_spoilt_inputs_break_no_promise() {
 /// Bytes of a frame as large as ZooKeeper takes by default.
 const FRAME_BYTES: usize = 1_048_575;
 
+/// A frame that begins so and is as large as it may be.
+fn frame_of(mut front: Vec<u8>) -> Bytes {
+    front.resize(FRAME_BYTES, 0);
+    Bytes::from(front)
+}
+
 #[test]
 fn a_count_that_is_only_claimed_sets_nothing_aside() {
     for opcode in Opcode::ALL {
         for count in [i32::MAX, i32::MAX / 4, FRAME_BYTES as i32] {
-            // A path of two letters, then the claim wherever a count or a length can stand.
-            let header = [[0, 0, 0, 1], opcode.number().to_be_bytes()].concat();
-            let path = [&[0, 0, 0, 2][..], b"/a"].concat();
-            let mut frame = [header, path, count.to_be_bytes().repeat(10)].concat();
-            frame.resize(FRAME_BYTES, 0);
-            let frame = Bytes::from(frame);
-            let (_, request) = peak_of(|| decode_request(&frame).is_ok());
-            let (_, reply) = peak_of(|| decode_reply(&frame, |_| Some(*opcode)).is_ok());
-            assert!(request.max(reply) < 1_024, "{opcode:?}: {request} {reply}");
+            let claims = count.to_be_bytes().repeat(10);
+            let request = [[0, 0, 0, 1], opcode.number().to_be_bytes()].concat();
+            let path = b"\0\0\0\x02/a".to_vec();
+            // The claims stand wherever a count or a length can: behind the header, or a path.
+            for front in [request.clone(), [request, path].concat()] {
+                let frame = frame_of([front, claims.clone()].concat());
+                let (_, memory) = peak_of(|| decode_request(&frame).is_ok());
+                assert!(memory < 1_024, "request {opcode:?}: {memory} bytes");
+            }
+            let frame = frame_of([vec![0; 16], claims].concat());
+            let (_, memory) = peak_of(|| decode_reply(&frame, |_| Some(*opcode)).is_ok());
+            assert!(memory < 1_024, "reply {opcode:?}: {memory} bytes");
         }
     }
 }
