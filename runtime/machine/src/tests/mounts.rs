@@ -54,7 +54,7 @@ fn an_upload_is_taken_in_order_and_repeats_do_no_harm() {
 fn a_component_that_cannot_be_a_recipe_leaves_the_catalogue_with_its_refusal() {
     let (mut harness, mut client) = start();
     let digest = component(0).0;
-    let install = Operation::InstallRecipe { digest };
+    let install = Operation::InstallRecipe { digest, signature: None };
     harness.executor.invalid.insert(digest);
     for _ in 0..2 {
         assert_eq!(harness.ask(&mut client, upload(0)), Ok(Reply::Uploaded(8)));
