@@ -13,6 +13,7 @@ mod server;
 mod tool;
 mod writer;
 mod written;
+mod zookeeper_client;
 
 pub use binary::binary;
 pub use cluster::{Cluster, Recipes};
@@ -22,6 +23,7 @@ pub use server::ServerProcess;
 pub use tool::{Refused, Tool, example, word};
 pub use writer::Writer;
 pub use written::{Written, assert_all_there};
+pub use zookeeper_client::{Answered, ZooKeeperClient, ZooKeeperEvent, ZooKeeperSession};
 
 use anyhow::Result;
 use std::time::{Duration, Instant};

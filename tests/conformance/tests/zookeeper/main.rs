@@ -1,0 +1,9 @@
+//! ZooKeeper's protocol as clients see it, beside the real ZooKeeper.
+
+mod differential;
+mod explained;
+mod original;
+mod play;
+mod render;
+mod script;
+mod step;
