@@ -62,17 +62,40 @@ pub(crate) fn read(
         }
         Operation::CountBelow { path } => {
             readable(tables, identity, path, &[Permissions::READ])?;
-            Ok(Reply::Count(count_below(tables, path)))
+            count_below(tables, path, limits.children_reply_max).map(Reply::Count)
         }
-        Operation::MultiRead { operations } => {
-            let one = |operation| read_one(tables, limits, identity, operation);
-            Ok(Reply::MultiRead(operations.iter().map(one).collect()))
-        }
+        Operation::MultiRead { operations } => multi_read(tables, limits, identity, operations),
         Operation::Sync => Ok(Reply::Done),
         Operation::ListRecipes => Ok(Reply::Recipes(recipes(tables))),
         Operation::ListMounts => Ok(Reply::Mounts(mounts(tables, identity))),
         _ => refuse(ErrorCode::Unimplemented, "this is no read of the tree"),
     }
+}
+
+/// Several reads of one state, as many as fit one frame.
+fn multi_read(
+    tables: &Tables,
+    limits: &Limits,
+    identity: &Identity,
+    operations: &[ReadOperation],
+) -> Outcome {
+    let mut bytes = 0;
+    let mut replies = Vec::with_capacity(operations.len());
+    for operation in operations {
+        let reply = read_one(tables, limits, identity, operation);
+        bytes += match &reply {
+            ReadReply::Data(data, _) => data.len(),
+            ReadReply::Children(names) => names.iter().map(String::len).sum(),
+            ReadReply::Refused(_) => 0,
+        };
+        if bytes > limits.client_frame_bytes_max as usize {
+            let most = limits.client_frame_bytes_max;
+            let message = format!("what is read together is more than {most} bytes");
+            return refuse(ErrorCode::QuotaExceeded, message);
+        }
+        replies.push(reply);
+    }
+    Ok(Reply::MultiRead(replies))
 }
 
 /// One read of several; which reply it has follows from what was asked for.
@@ -90,17 +113,23 @@ fn read_one(
     };
     match read(tables, limits, identity, &operation) {
         Ok(Reply::Data(data, stat)) => ReadReply::Data(data, stat),
+        // A part of the children would look like all of them.
+        Ok(Reply::Children(_, true, _)) => {
+            let text = "the znode has more children than one reply tells";
+            ReadReply::Refused(Refusal::new(ErrorCode::Overloaded, text))
+        }
         Ok(Reply::Children(names, ..)) => ReadReply::Children(names),
         Ok(other) => unreachable!("a read is answered {other:?}"),
         Err(refusal) => ReadReply::Refused(refusal),
     }
 }
 
-/// Znodes below a path, by walking all of them.
-fn count_below(tables: &Tables, path: &ZnodePath) -> u64 {
+/// Znodes below a path, by walking all of them; refused where there are more than `most`, which
+/// would hold up everybody else.
+fn count_below(tables: &Tables, path: &ZnodePath, most: u32) -> Result<u64, Refusal> {
     if path.is_root() {
         // Every znode but the root.
-        return tables.count::<Znodes>() as u64 - 1;
+        return Ok(tables.count::<Znodes>() as u64 - 1);
     }
     let mut count = 0;
     let mut parents = alloc::vec![path.clone()];
@@ -113,10 +142,15 @@ fn count_below(tables: &Tables, path: &ZnodePath) -> u64 {
                     parents.push(key.path().clone());
                 }
             }
-            key.may_be_beside(&from)
+            key.may_be_beside(&from) && count <= u64::from(most)
         });
+        if count > u64::from(most) {
+            let message =
+                format!("there are more than {most} znodes below {path}: count them apart");
+            return refuse(ErrorCode::Overloaded, message);
+        }
     }
-    count
+    Ok(count)
 }
 
 /// The ephemeral znodes of a session whose paths begin so, in order.

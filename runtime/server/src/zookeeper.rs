@@ -43,6 +43,8 @@ const FIRST_FRAME_DEADLINE: Duration = Duration::from_secs(10);
 const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(2);
 /// Pause after the operating system refused a connection, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of one connection's requests under way above which no more are taken.
+const PENDING_BYTES_MAX: usize = 4 << 20;
 /// Bytes read from a connection at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -271,7 +273,7 @@ impl Client<'_> {
         }
         self.take_all().await?;
         loop {
-            let may_read = self.conversation.pending() < self.door.pending_max();
+            let may_read = self.takes_frames();
             tokio::select! {
                 next = self.outbox.next() => self.write(next).await?,
                 read = read_some(&mut self.stream, self.frames.received()), if may_read => {
@@ -311,16 +313,17 @@ impl Client<'_> {
         }
     }
 
+    fn takes_frames(&self) -> bool {
+        let requests_max = self.door.limits.session_outstanding_max as usize;
+        self.conversation.takes_frames(requests_max, PENDING_BYTES_MAX)
+    }
+
     /// Takes the frames received, as many as may be under way.
     async fn take_all(&mut self) -> Result<(), Over> {
-        while self.conversation.pending() < self.door.pending_max() {
-            let frame = match self.conversation.poll_early() {
-                Some(frame) => frame,
-                None => match self.frames.next(self.door.config.frame_bytes_max)? {
-                    Some(Received::Frame(frame)) => frame,
-                    Some(Received::Word(_)) | None => break,
-                },
-            };
+        while self.takes_frames()
+            && let Some(Received::Frame(frame)) =
+                self.frames.next(self.door.config.frame_bytes_max)?
+        {
             self.take(&frame).await?;
         }
         self.flush().await
@@ -408,13 +411,6 @@ impl Client<'_> {
     async fn answer(&mut self, word: FourLetterWord) {
         let text = words::answer(self.door, word, (self.number, &self.outbox)).await;
         self.out.extend_from_slice(text.as_bytes());
-    }
-}
-
-impl ZooKeeperDoor {
-    /// Requests of one connection under way at most.
-    fn pending_max(&self) -> usize {
-        self.limits.session_outstanding_max as usize
     }
 }
 

@@ -105,7 +105,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("quorate-hostile-recipes", &["quorate-types"]),
-    ("quorate-conformance", &["quorate-types", "quorate-client"]),
+    ("quorate-conformance", &["quorate-types", "quorate-client", "quorate-wire"]),
     (
         "quorate-bench",
         &["quorate-types", "quorate-raft", "quorate-machine", "quorate-client", "quorate-wire"],

@@ -4,6 +4,7 @@ mod harness;
 mod members;
 mod mounts;
 mod randomized;
+mod reads;
 mod recipes;
 mod scripted;
 mod sessions;

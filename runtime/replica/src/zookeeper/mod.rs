@@ -108,6 +108,8 @@ impl From<DecodeError> for End {
 struct Pending {
     xid: i32,
     shape: Shape,
+    /// Of the request.
+    bytes: usize,
     /// Its number within the session; `None`: it was answered here.
     sequence: Option<u64>,
     outcome: Option<(Zxid, Outcome)>,
@@ -138,8 +140,8 @@ enum State {
 pub struct Conversation {
     state: State,
     pending: VecDeque<Pending>,
-    /// Frames that came before the answer to the handshake.
-    early: VecDeque<Bytes>,
+    /// Bytes of the requests in `pending`.
+    pending_bytes: usize,
     /// The newest transaction that the client was told of.
     zxid: Zxid,
     /// Proved identities, in the order they were proved: scheme and name.
@@ -153,16 +155,24 @@ impl Conversation {
         Conversation {
             state: State::Opened,
             pending: VecDeque::new(),
-            early: VecDeque::new(),
+            pending_bytes: 0,
             zxid: Zxid(0),
             proved: alloc::vec![(String::from("ip"), address)],
         }
     }
 
-    /// Requests without a reply. Whoever reads from the client waits while there are many.
+    /// Requests without a reply.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.pending.len() + self.early.len()
+        self.pending.len()
+    }
+
+    /// Whether a frame may be taken: not while the handshake waits for its answer, nor while there are
+    /// so many requests, or so many bytes of them, without a reply. Whoever reads from the client waits.
+    #[must_use]
+    pub fn takes_frames(&self, requests_max: usize, bytes_max: usize) -> bool {
+        let is_connecting = matches!(self.state, State::Connecting { .. });
+        !is_connecting && self.pending.len() < requests_max && self.pending_bytes < bytes_max
     }
 
     /// Takes a frame of the client, without its length.
@@ -172,18 +182,11 @@ impl Conversation {
     pub fn on_frame(&mut self, frame: &Bytes, out: &mut Vec<u8>) -> Result<Option<Step>, End> {
         match &mut self.state {
             State::Opened => self.on_connect(decode_connect_request(frame)?).map(Some),
-            State::Connecting { .. } => {
-                self.early.push_back(frame.clone());
-                Ok(None)
-            }
+            // Not taken before its time: see `takes_frames`.
+            State::Connecting { .. } => Err(self.end(End::Improper)),
             State::Attached(_) => self.on_request(frame, out),
             State::Over => Err(End::Closed),
         }
-    }
-
-    /// The next frame that came before the handshake was answered, to be taken now.
-    pub fn poll_early(&mut self) -> Option<Bytes> {
-        if matches!(self.state, State::Attached(_)) { self.early.pop_front() } else { None }
     }
 
     fn on_connect(&mut self, request: ConnectRequest) -> Result<Step, End> {
@@ -208,21 +211,17 @@ impl Conversation {
         let (RequestHeader { xid, opcode }, mut reader) = decode_request_header(frame)?;
         let request = Request::read(opcode, &mut reader)?;
         match ask::turn(request) {
-            Turn::Ask(asked) => Ok(Some(self.ask(xid, *asked))),
+            Turn::Ask(asked) => Ok(Some(self.ask((xid, frame.len()), *asked))),
             Turn::Answer(shape, outcome) => {
-                let outcome = Some((self.zxid, outcome));
-                self.pending.push_back(Pending { xid, shape, sequence: None, outcome });
-                self.tell_ready(out);
+                self.answer_here((xid, frame.len()), shape, outcome, out);
                 Ok(None)
             }
             Turn::Heartbeat => Ok(Some(Step::Frame(ClientFrame::Heartbeat))),
             Turn::Prove { scheme, proof } => Ok(Some(Step::Prove { scheme, proof })),
             Turn::Sasl { token } => Ok(Some(Step::Sasl { xid, token })),
             Turn::WhoAmI => {
-                let outcome = Some((self.zxid, Ok(Reply::Done)));
                 let shape = Shape::WhoAmI(self.proved.clone());
-                self.pending.push_back(Pending { xid, shape, sequence: None, outcome });
-                self.tell_ready(out);
+                self.answer_here((xid, frame.len()), shape, Ok(Reply::Done), out);
                 Ok(None)
             }
             Turn::Improper => {
@@ -232,13 +231,31 @@ impl Conversation {
         }
     }
 
+    /// What needs no replica is answered at its turn too.
+    fn answer_here(
+        &mut self,
+        (xid, bytes): (i32, usize),
+        shape: Shape,
+        outcome: Outcome,
+        out: &mut Vec<u8>,
+    ) {
+        let outcome = Some((self.zxid, outcome));
+        self.line_up(Pending { xid, shape, bytes, sequence: None, outcome });
+        self.tell_ready(out);
+    }
+
+    fn line_up(&mut self, pending: Pending) {
+        self.pending_bytes += pending.bytes;
+        self.pending.push_back(pending);
+    }
+
     fn end(&mut self, end: End) -> End {
         self.state = State::Over;
         end
     }
 
     /// Gives a request its number and its place in line.
-    fn ask(&mut self, xid: i32, asked: Asked) -> Step {
+    fn ask(&mut self, (xid, bytes): (i32, usize), asked: Asked) -> Step {
         let Asked { level, operation, shape } = asked;
         let State::Attached(attached) = &mut self.state else {
             unreachable!("only an attached session asks")
@@ -250,7 +267,8 @@ impl Conversation {
         let is_write = |sequence: &u64| *sequence < FIRST_READ;
         let mut waiting = self.pending.iter().filter_map(|pending| pending.sequence);
         let oldest_unreplied = waiting.find(is_write).unwrap_or(attached.next_write.min(sequence));
-        self.pending.push_back(Pending { xid, shape, sequence: Some(sequence), outcome: None });
+        let asked = Pending { xid, shape, bytes, sequence: Some(sequence), outcome: None };
+        self.line_up(asked);
         Step::Frame(ClientFrame::Request {
             sequence,
             oldest_unreplied,
@@ -389,11 +407,12 @@ impl Conversation {
     /// Tells the client what stands at the head of the line and is answered.
     fn tell_ready(&mut self, out: &mut Vec<u8>) {
         while self.pending.front().is_some_and(|pending| pending.outcome.is_some()) {
-            let Some(Pending { xid, shape, outcome: Some((zxid, outcome)), .. }) =
+            let Some(Pending { xid, shape, bytes, outcome: Some((zxid, outcome)), .. }) =
                 self.pending.pop_front()
             else {
                 return;
             };
+            self.pending_bytes -= bytes;
             let closes = matches!(shape, Shape::Closed) && outcome.is_ok();
             tell::reply(out, (xid, zxid), &shape, &outcome);
             if closes {

@@ -147,16 +147,21 @@ fn replies_leave_in_the_order_of_requests_whoever_answers() {
 }
 
 #[test]
-fn frames_before_the_answer_to_the_handshake_wait_for_it() {
+fn frames_wait_for_the_answer_to_the_handshake_and_while_many_are_under_way() {
     let mut conversation = Conversation::new("::1".to_string());
     let mut out = Vec::new();
+    assert!(conversation.takes_frames(2, 1_000));
     conversation.on_frame(&hello(0, 0, None), &mut out).unwrap();
-    assert_eq!(conversation.on_frame(&request(1, &write("/a")), &mut out), Ok(None));
-    assert_eq!(conversation.poll_early(), None);
+    assert!(!conversation.takes_frames(2, 1_000));
     conversation.on_server(connected(), &mut out).unwrap();
     assert_eq!(decode_connect_response(&frames(&out)[0]).unwrap().read_only, None);
-    let early = conversation.poll_early().unwrap();
-    assert_eq!(ask(&mut conversation, &early).0, FIRST_WRITE);
+    let frame = request(1, &write("/a"));
+    let (first, ..) = ask(&mut conversation, &frame);
+    assert!(conversation.takes_frames(2, 1_000) && !conversation.takes_frames(2, frame.len()));
+    ask(&mut conversation, &frame);
+    assert!(!conversation.takes_frames(2, 1_000));
+    answer(&mut conversation, first, 8, Ok(Reply::Stat(Stat::default()))).1.unwrap();
+    assert!(conversation.takes_frames(2, 1_000));
 }
 
 #[test]

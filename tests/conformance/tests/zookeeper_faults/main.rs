@@ -1,0 +1,5 @@
+//! What goes wrong around ZooKeeper clients: servers that die under thousands of sessions, requests
+//! made to do harm.
+
+mod hostile_requests;
+mod reconnect_storm;
