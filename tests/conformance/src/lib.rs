@@ -15,7 +15,7 @@ mod writer;
 mod written;
 
 pub use binary::binary;
-pub use cluster::{Cluster, Recipes};
+pub use cluster::{Cluster, Recipes, alone};
 pub use command::{LockHolder, lock};
 pub use segment_file::{Frame, SegmentFile};
 pub use server::ServerProcess;
