@@ -57,9 +57,8 @@ pub(crate) enum Command {
     Dev(DevArguments),
     /// Run one server. Example: quorate serve --config quorate.toml
     Serve {
-        /// The configuration.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        source: ConfigurationFile,
         /// Shut down when the standard input ends.
         #[arg(long, hide = true)]
         exit_with_input: bool,
@@ -93,6 +92,18 @@ pub(crate) enum Command {
     /// Measure a running cluster. Example: quorate bench writes --outstanding 64
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+/// Exactly one of the two.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ConfigurationFile {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A ZooKeeper's configuration as it is. What has no effect here is told.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) zoo_cfg: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -149,6 +160,16 @@ pub(crate) enum ClusterCommand {
         /// Where the server keeps its data.
         #[arg(long, default_value = "/var/lib/quorate", value_name = "FOLDER")]
         data_dir: PathBuf,
+    },
+    /// Make an authority and a certificate for each server of a zoo.cfg, and a profile for clients.
+    /// Example: quorate cluster certificates --zoo-cfg zoo.cfg --out ./certificates
+    Certificates {
+        /// A ZooKeeper's configuration with all server lines.
+        #[arg(long, value_name = "FILE")]
+        zoo_cfg: PathBuf,
+        /// Where; must not exist yet.
+        #[arg(long, value_name = "FOLDER")]
+        out: PathBuf,
     },
     /// Issue a certificate for another client. Example: quorate cluster client alice --authority ./cluster/authority --out .
     Client {

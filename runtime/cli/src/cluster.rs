@@ -4,6 +4,7 @@
 //! profile for clients. Must never overwrite anything, or change a running cluster.
 
 use crate::arguments::{ClusterCommand, Reach};
+use crate::certificates;
 use crate::exit::Mistake;
 use crate::output::Output;
 use crate::profile::{self, Profile};
@@ -70,6 +71,9 @@ pub(crate) async fn run(reach: &Reach, command: &ClusterCommand, output: Output)
         }
         ClusterCommand::Create { servers, out, name, data_dir } => {
             create(servers, out, name, data_dir, output)
+        }
+        ClusterCommand::Certificates { zoo_cfg, out } => {
+            certificates::of_zoo_cfg(zoo_cfg, out, output)
         }
         ClusterCommand::Client { name, authority, out } => client(name, authority, out, output),
     }
@@ -176,7 +180,7 @@ fn configured(member: &MemberStatus) -> MemberConfig {
     }
 }
 
-fn refuse_existing(out: &Path) -> Result<()> {
+pub(crate) fn refuse_existing(out: &Path) -> Result<()> {
     if out.exists() {
         bail!("{} exists already: name a folder that does not", out.display());
     }
@@ -210,22 +214,8 @@ impl NewCluster {
             let path = folder.write(&authority, &out.join(format!("server-{server}")))?;
             configurations.push(path);
         }
-        let clients = out.join("client");
-        std::fs::create_dir_all(&clients).with_context(|| clients.display().to_string())?;
-        let ca = clients.join(AUTHORITY_FILE);
-        std::fs::write(&ca, authority.certificate_pem())
-            .with_context(|| ca.display().to_string())?;
-        let (certificate, key) = authority.issue_client("admin")?.save(&clients, "admin")?;
-        let profile_path = out.join("profile.toml");
-        let relative = |path: &Path| path.strip_prefix(out).unwrap_or(path).to_path_buf();
-        let profile = Profile {
-            endpoints: self.servers.iter().map(NewServer::native_address).collect(),
-            ca: relative(&ca),
-            certificate: Some(relative(&certificate)),
-            key: Some(relative(&key)),
-            written_by: None,
-        };
-        profile.save(&profile_path)?;
+        let endpoints = self.servers.iter().map(NewServer::native_address).collect();
+        let profile_path = certificates::write_profile(&authority, endpoints, out)?;
         let out = std::fs::canonicalize(out).with_context(|| out.display().to_string())?;
         let profile = Profile::load(&out.join("profile.toml"))?;
         Ok(WrittenCluster { configurations, profile, profile_path })
@@ -240,11 +230,7 @@ impl ServerFolder<'_> {
     /// Writes configuration and certificates; gives the path of the configuration.
     fn write(self, authority: &ClusterAuthority, folder: &Path) -> Result<PathBuf> {
         let ServerFolder { id, new, members, join, verify, limits } = self;
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        let ca = folder.join(AUTHORITY_FILE);
-        std::fs::write(&ca, authority.certificate_pem())
-            .with_context(|| ca.display().to_string())?;
-        authority.issue_server(id, std::slice::from_ref(&new.host))?.save(folder, "server")?;
+        certificates::write_server(authority, id, &new.host, folder)?;
         let config = ServerConfig {
             server: id,
             join,

@@ -6,6 +6,7 @@
 mod arguments;
 mod bench;
 mod call;
+mod certificates;
 mod cluster;
 mod dev;
 mod exit;
@@ -42,8 +43,8 @@ fn main() -> ExitCode {
     let output = Output::new(line.json);
     let done = match line.command {
         // A server makes its own threads.
-        Command::Serve { config, exit_with_input } => {
-            serve::run(&config, exit_with_input, output).map(|()| ExitCode::SUCCESS)
+        Command::Serve { source, exit_with_input } => {
+            serve::run(&source, exit_with_input, output).map(|()| ExitCode::SUCCESS)
         }
         command => run_async(line.reach, command, output),
     };

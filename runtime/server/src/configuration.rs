@@ -10,6 +10,7 @@ mod recipes_section;
 mod section;
 #[cfg(test)]
 mod tests;
+pub mod zoo_cfg;
 mod zookeeper_section;
 
 pub use recipes_section::{RecipesConfig, SignerError, SignerSource};
@@ -129,7 +130,7 @@ impl Default for Timeouts {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}; pass its path with --config", path.display())]
+    #[error("cannot read {}: {source}; pass its path with --config or --zoo-cfg", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -145,6 +146,23 @@ pub enum ConfigurationError {
         line: usize,
         /// What is wrong and what to do about it.
         message: String,
+    },
+    /// A `zoo.cfg` is fine, but servers need certificates.
+    #[error(
+        "{} is missing: servers use TLS among themselves, always. Make the certificates of all servers \
+         once, with `quorate cluster certificates --zoo-cfg {} --out certificates`, then copy \
+         certificates/server-{server}/tls to {}",
+        missing.display(), zoo_cfg.display(), folder.display()
+    )]
+    NoCertificates {
+        /// The file that is not there.
+        missing: PathBuf,
+        /// The `zoo.cfg`.
+        zoo_cfg: PathBuf,
+        /// This server.
+        server: ServerId,
+        /// The folder of its certificates.
+        folder: PathBuf,
     },
 }
 

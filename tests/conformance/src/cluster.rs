@@ -39,6 +39,18 @@ pub enum Recipes {
     Lock,
 }
 
+/// Waits until no other cluster runs; none does while the file is held.
+///
+/// # Errors
+/// The binary cannot be built, or the file not be locked.
+pub fn alone() -> Result<File> {
+    // Before the lock: building takes long and disturbs nobody's measurements but its own.
+    binary()?;
+    let alone = File::create(profile_folder()?.join("conformance.lock"))?;
+    alone.lock()?;
+    Ok(alone)
+}
+
 /// A cluster of three.
 pub struct Cluster {
     running: BTreeMap<ServerId, ServerProcess>,
@@ -56,10 +68,7 @@ impl Cluster {
     /// # Errors
     /// The first thing that does not work.
     pub async fn start(recipes: Recipes) -> Result<Cluster> {
-        // Before the lock: building takes long and disturbs nobody's measurements but its own.
-        binary()?;
-        let alone = File::create(profile_folder()?.join("conformance.lock"))?;
-        let alone = tokio::task::spawn_blocking(move || alone.lock().map(|()| alone)).await??;
+        let alone = tokio::task::spawn_blocking(alone).await??;
         let folder = tempfile::tempdir()?;
         let endpoints = make_cluster(folder.path(), recipes).await?;
         let (running, observers) = (BTreeMap::new(), BTreeMap::new());

@@ -16,7 +16,7 @@ mod written;
 mod zookeeper_client;
 
 pub use binary::binary;
-pub use cluster::{Cluster, Recipes};
+pub use cluster::{Cluster, Recipes, alone};
 pub use command::{LockHolder, lock};
 pub use segment_file::{Frame, SegmentFile};
 pub use server::ServerProcess;

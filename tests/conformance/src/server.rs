@@ -27,10 +27,22 @@ impl ServerProcess {
     /// # Errors
     /// The process cannot be started.
     pub fn start(folder: &Path) -> Result<ServerProcess> {
+        ServerProcess::start_on(folder, "--config", "quorate.toml")
+    }
+
+    /// Starts it on `<folder>/zoo.cfg`.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    pub fn start_zoo_cfg(folder: &Path) -> Result<ServerProcess> {
+        ServerProcess::start_on(folder, "--zoo-cfg", "zoo.cfg")
+    }
+
+    fn start_on(folder: &Path, flag: &str, file: &str) -> Result<ServerProcess> {
         let log = OpenOptions::new().create(true).append(true).open(log_path(folder))?;
         let mut child = Command::new(binary()?)
-            .args(["--json", "serve", "--exit-with-input", "--config"])
-            .arg(folder.join("quorate.toml"))
+            .args(["--json", "serve", "--exit-with-input", flag])
+            .arg(folder.join(file))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -242,7 +242,7 @@ impl<'t> Section<'t> {
 }
 
 /// The known word that `word` is probably a misspelling of.
-fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let (distance, meant) = known.iter().map(|known| (edits(word, known), *known)).min()?;
     (distance <= 2.max(word.len() / 3)).then_some(meant)
 }

@@ -372,7 +372,7 @@ mod tests {
         let calls = Operation::Sync;
         let done = asked(changes, Reply::Done);
         model.follow_transaction(Zxid(2), &done, Some(&calls)).unwrap();
-        assert_eq!(model.tree().count(), 3);
+        assert_eq!(model.tree().count(), FIRST.len() + 2);
         let outside = asked(vec![change("/b", ZnodeKind::Persistent)], Reply::Done);
         model.follow_transaction(Zxid(3), &outside, Some(&calls)).unwrap_err();
     }
