@@ -98,16 +98,17 @@ pub(crate) fn first_contender(run: &Run, lock: &Object) -> Result<Option<Contend
             let is_own = own_prefix(&child.name).is_some();
             looked += usize::from(!is_own);
             let Some(number) = number_of(&child.name).filter(|_| !is_own) else { continue };
-            let is_before = first.as_ref().is_none_or(|first| {
-                number_of(&first.name).is_some_and(|before| number < before)
-            });
+            let is_before = first
+                .as_ref()
+                .is_none_or(|first| number_of(&first.name).is_some_and(|before| number < before));
             // What a session owns that is ending goes in this transaction.
             if is_before && child.stat.owner.is_none_or(|owner| run.is_live(owner)) {
                 first = Some(Contender { name: child.name, owner: child.stat.owner });
             }
         }
         if looked > CONTENDERS_MAX {
-            let message = format!("more than {CONTENDERS_MAX} clients contend for {:?}", lock.path());
+            let message =
+                format!("more than {CONTENDERS_MAX} clients contend for {:?}", lock.path());
             return Err(Failure::new(TOO_MANY, message));
         }
     }

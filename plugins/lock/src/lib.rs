@@ -31,7 +31,8 @@ mod messages;
 
 use line::{Claim, DELAY, Delay, HOLDER};
 pub use messages::{
-    Acquire, AcquireAll, Break, Config, Grant, Holder, Layout, Release, ReleaseAll, Released, Revoke,
+    Acquire, AcquireAll, Break, Config, Grant, Holder, Layout, Release, ReleaseAll, Released,
+    Revoke,
 };
 use messages::{NOTE_BYTES_MAX, OBJECTS_MAX};
 use quorate_recipe::prelude::*;

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -178,6 +178,17 @@ impl Cluster {
         self.kill(server)?;
         self.endpoints.remove(&server);
         Ok(())
+    }
+
+    /// Where a server serves ZooKeeper clients.
+    ///
+    /// # Errors
+    /// Its configuration does not say so.
+    pub fn zookeeper_address(&self, server: ServerId) -> Result<SocketAddr> {
+        let text = std::fs::read_to_string(self.server_folder(server).join("quorate.toml"))?;
+        let section = text.split("[zookeeper]").nth(1).context("there is no [zookeeper]")?;
+        let listen = section.lines().find_map(|line| line.strip_prefix("listen = "));
+        Ok(listen.context("no address")?.trim_matches('"').parse()?)
     }
 
     /// Starts a server that is down; does not wait.

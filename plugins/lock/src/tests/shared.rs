@@ -362,9 +362,8 @@ impl Everybody {
                 self.granted(session, answer.unwrap());
             }
         }
-        let holds = |(session, path): (&SessionId, &String)| {
-            library.holds(mount, path).then_some(*session)
-        };
+        let holds =
+            |(session, path): (&SessionId, &String)| library.holds(mount, path).then_some(*session);
         let clients: Vec<SessionId> = self.clients.iter().filter_map(holds).collect();
         let holders = clients.len() + usize::from(self.holder.is_some());
         let wanted = holders + self.waiting.len() + self.clients.len() > 0;
