@@ -8,8 +8,11 @@
 //! waiter-<ticket>    a Claim, owned by the waiter's session; sorts by arrival, after `holder`
 //! ```
 //!
+//! In the layout of ZooKeeper there are more, by which clients of ZooKeeper contend for the same lock:
+//! `layout` has them.
+//!
 //! Comes in: acquire and release, of one lock or of several; requests to give way; ends of sessions,
-//! of waits and of holds. Goes out: grants, pushed to those who wait.
+//! of waits and of holds; what clients of ZooKeeper create and delete. Goes out: grants, pushed to those who wait.
 //!
 //! Promises (README.md has them in full): at most one holder; those who wait get the lock in order of
 //! arrival, each by one push; every grant has a greater fence than those before; what a session holds
@@ -17,16 +20,19 @@
 //! several locks are had all at once or not at all, and nobody waits in a circle.
 //!
 //! Invariants: waiters exist only while there is something to wait for, a holder, a delay, another lock
-//! that the first in line wants too, or a timer that goes on passing the lock on; a free lock has no znodes: its object is reaped. A fence is
-//! the zxid of its grant, and no transaction grants one lock twice.
+//! that the first in line wants too, a client of ZooKeeper that came before, or a timer that goes on
+//! passing the lock on; a free lock has no znodes, its object is reaped, except in the layout of
+//! ZooKeeper. A fence is the zxid of its grant, and no transaction grants one lock twice.
 //! Must never: grant to a session that has ended or is ending.
 
+mod layout;
 mod line;
 mod messages;
 
 use line::{Claim, DELAY, Delay, HOLDER};
 pub use messages::{
-    Acquire, AcquireAll, Break, Config, Grant, Holder, Release, ReleaseAll, Released, Revoke,
+    Acquire, AcquireAll, Break, Config, Grant, Holder, Layout, Release, ReleaseAll, Released,
+    Revoke,
 };
 use messages::{NOTE_BYTES_MAX, OBJECTS_MAX};
 use quorate_recipe::prelude::*;
@@ -41,7 +47,7 @@ pub struct Lock;
 impl Lock {
     /// Takes the lock, or waits in line for it. Every acquire is a claim of its own, also within
     /// one session, unless it is reentrant. Refused `held` if it may not wait, `line-full`,
-    /// `note-too-long`.
+    /// `note-too-long`; `too-many-contenders` and `numbers-used-up` beside clients of ZooKeeper.
     #[command]
     pub fn acquire(call: &Call, wanted: Acquire) -> Result<Reply<Grant>> {
         check(wanted.hold_ms, &wanted.note)?;
@@ -54,24 +60,28 @@ impl Lock {
             hold_ms: wanted.hold_ms,
             delay_ms: wanted.delay_ms,
             with: Vec::new(),
+            places: Vec::new(),
         };
         let own = [Object::clone(call)];
-        if line::is_idle(call)? {
-            return Ok(line::grant(call, &own, claim)?.into());
-        }
         if let Some(holder) = call.get::<Holder>(HOLDER)?.filter(|holder| {
             wanted.reentrant && holder.depth > 0 && holder.session == call.session()
         }) {
             return Ok(reenter(call, holder, wanted.hold_ms)?.into());
         }
+        let is_shared = layout::is_shared(call)?;
+        let claim = if is_shared { layout::take_places(call, claim)? } else { claim };
+        if line::is_next(call, &claim)? {
+            return Ok(line::grant(call, &own, claim)?.into());
+        }
         wait(call, &own, wanted.wait_ms, claim)
     }
 
     /// Takes this lock and others of the mount, all at once, or waits in all their lines. Refused
-    /// `held` if it may not wait.
+    /// `held` if it may not wait; `one-at-a-time` beside clients of ZooKeeper.
     #[command]
     pub fn acquire_all(call: &Call, wanted: AcquireAll) -> Result<Reply<Grant>> {
         check(wanted.hold_ms, &wanted.note)?;
+        layout::one_at_a_time(call)?;
         let objects_max = call.config::<Config>()?.objects_max;
         let locks = locks(call, wanted.with, objects_max)?;
         let claim = Claim {
@@ -83,6 +93,7 @@ impl Lock {
             hold_ms: wanted.hold_ms,
             delay_ms: wanted.delay_ms,
             with: locks.iter().map(|lock| lock.path().to_owned()).collect(),
+            places: Vec::new(),
         };
         for lock in &locks {
             if !line::is_idle(lock)? {
@@ -110,9 +121,10 @@ impl Lock {
     }
 
     /// Gives back what is still held under this fence of this lock and others, or of all that were
-    /// acquired with this one. Refused `not-holder` if none is.
+    /// acquired with this one. Refused `not-holder` if none is; `one-at-a-time` beside clients of ZooKeeper.
     #[command]
     pub fn release_all(call: &Call, given: ReleaseAll) -> Result<Released> {
+        layout::one_at_a_time(call)?;
         let with = match (given.with, call.get::<Holder>(HOLDER)?) {
             (Some(with), _) => with,
             (None, Some(holder)) if is_own(call, &holder, given.fence) => holder.with,
@@ -136,10 +148,10 @@ impl Lock {
 
     /// Asks the holder to release, who sees it in `holder`; at the deadline the lock passes on. A
     /// later deadline than one that is set changes nothing. Refused `free` if nobody holds it,
-    /// `other-holder` if it is not the one meant.
+    /// `other-holder` if it is not the one meant, `foreign-holder` if a client of ZooKeeper has it.
     #[command]
     pub fn revoke(call: &Call, wanted: Revoke) -> Result<Holder> {
-        let mut holder = meant(call, wanted.fence)?.ok_or_else(free)?;
+        let Some(mut holder) = meant(call, wanted.fence)? else { return Err(free(call)) };
         let at_ms = call.now_ms().saturating_add(wanted.within_ms);
         let at_ms = holder.revoke_at_ms.map_or(at_ms, |before_ms| before_ms.min(at_ms));
         holder.revoke_at_ms = Some(at_ms);
@@ -150,7 +162,7 @@ impl Lock {
 
     /// Takes the lock from its holder at once, or ends the delay after one: for an operator who knows
     /// that it is dead. Says who was displaced. Refused `free` if there is neither, `other-holder`
-    /// if it is not the one meant, `not-admin`.
+    /// if it is not the one meant, `foreign-holder` if a client of ZooKeeper has it, `not-admin`.
     #[command]
     pub fn r#break(call: &Call, wanted: Break) -> Result<Option<Holder>> {
         let admins = call.config::<Config>()?.admins;
@@ -160,11 +172,11 @@ impl Lock {
         let displaced = meant(call, wanted.fence)?;
         match &displaced {
             Some(holder) => pass_on(call, call, holder)?,
-            None if call.delete(DELAY)? => {
+            None if call.exists(DELAY) => {
                 call.cancel_timer(&line::timer_name(call));
-                line::settle(call, [call.path().to_owned()])?;
+                end_delay(call, call)?;
             }
-            None => return Err(free()),
+            None => return Err(free(call)),
         }
         Ok(displaced)
     }
@@ -172,7 +184,7 @@ impl Lock {
     /// Who holds the lock; none if nobody does.
     #[query]
     pub fn holder(call: &Call) -> Result<Option<Holder>> {
-        call.get(HOLDER)
+        holder_of_any_kind(call)
     }
 
     #[on(mounted)]
@@ -184,8 +196,17 @@ impl Lock {
     }
 
     #[on(config_changed)]
-    fn config_changed(run: &Run, _before: Config) -> Result<()> {
+    fn config_changed(run: &Run, before: Config) -> Result<()> {
+        if before.layout != run.config::<Config>()?.layout && run.count("")? > 0 {
+            let message = "the layout changes only while the mount has no locks: delete them";
+            return Err(Failure::new("layout-in-use", message));
+        }
         Lock::mounted(run)
+    }
+
+    #[on(znode_changed)]
+    fn znode_changed(run: &Run, path: &str) -> Result<()> {
+        layout::changed(run, path)
     }
 
     #[on(session_closed)]
@@ -200,7 +221,9 @@ impl Lock {
             if delay_ms > 0 {
                 let until_ms = run.now_ms().saturating_add(delay_ms);
                 run.set_timer(&line::timer_name(run), until_ms);
-                return run.put(DELAY, &Delay { until_ms, session, fence: holder.fence });
+                layout::hold_on(run, &holder)?;
+                let (fence, places) = (holder.fence, holder.places);
+                return run.put(DELAY, &Delay { until_ms, session, fence, places });
             }
         }
         line::settle(run, [run.path().to_owned()])
@@ -224,8 +247,7 @@ impl Lock {
             return pass_on(run, &lock, &holder);
         }
         if lock.get::<Delay>(DELAY)?.is_some_and(|delay| is_over(delay.until_ms)) {
-            lock.delete(DELAY)?;
-            line::settle(run, [lock.path().to_owned()])?;
+            end_delay(run, &lock)?;
         }
         Ok(())
     }
@@ -280,11 +302,11 @@ fn set_timer(call: &Call, holder: &Holder) {
 /// Parks the caller in the lines of locks that cannot all be had now, unless it does not wait.
 fn wait(call: &Call, locks: &[Object], wait_ms: Option<u64>, claim: Claim) -> Result<Reply<Grant>> {
     if wait_ms == Some(0) {
-        return Err(held(locks)?);
+        return Err(held(call, locks)?);
     }
     let waiters_max = call.config::<Config>()?.waiters_max;
     for lock in locks {
-        if line::waiters(lock)? >= waiters_max {
+        if line::waiters(lock, &claim)? >= waiters_max {
             let message = format!("{waiters_max} wait for lock {:?} already", lock.path());
             return Err(Failure::new("line-full", message));
         }
@@ -296,7 +318,11 @@ fn wait(call: &Call, locks: &[Object], wait_ms: Option<u64>, claim: Claim) -> Re
 }
 
 /// The refusal of a caller that may not wait, with the holder who is in its way, if it is one.
-fn held(locks: &[Object]) -> Result<Failure> {
+fn held(call: &Call, locks: &[Object]) -> Result<Failure> {
+    if let Some(holder) = layout::foreign_holder(call)? {
+        let message = format!("a client of ZooKeeper holds the lock by {:?}", holder.places);
+        return Ok(Failure::new("held", message).with_detail(&Some(holder)));
+    }
     for lock in locks {
         if let Some(holder) = lock.get::<Holder>(HOLDER)? {
             let message = format!("the lock is held by session {}", holder.session);
@@ -316,8 +342,17 @@ fn not_holder(holder: Option<&Holder>) -> Failure {
     Failure::new("not-holder", "you do not hold the lock under this fence").with_detail(&holder)
 }
 
-fn free() -> Failure {
-    Failure::new("free", "nobody holds the lock")
+/// The refusal where a holder of the recipe's is needed and none is.
+fn free(call: &Call) -> Failure {
+    let none = || Failure::new("free", "nobody holds the lock");
+    layout::spare_foreign(call).map_or_else(|failure| failure, |()| none())
+}
+
+fn holder_of_any_kind(call: &Call) -> Result<Option<Holder>> {
+    match call.get(HOLDER)? {
+        None => layout::foreign_holder(call),
+        holder => Ok(holder),
+    }
 }
 
 /// The holder, if it is the one meant.
@@ -330,6 +365,14 @@ fn meant(call: &Call, fence: Option<u64>) -> Result<Option<Holder>> {
         return Err(Failure::new("other-holder", message).with_detail(&holder));
     }
     Ok(holder)
+}
+
+/// Whoever is first gets the lock that was kept from all.
+fn end_delay(run: &Run, lock: &Object) -> Result<()> {
+    let delay = lock.get::<Delay>(DELAY)?;
+    lock.delete(DELAY)?;
+    layout::give_up(lock, &delay.map(|delay| delay.places).unwrap_or_default())?;
+    line::settle(run, [lock.path().to_owned()])
 }
 
 /// Takes the lock from its holder and gives it to the first in line.

@@ -19,6 +19,19 @@ pub struct Config {
     pub objects_max: u32,
     /// Who may `break` locks, by identity; none named: whoever may call.
     pub admins: Vec<String>,
+    /// Whether clients of ZooKeeper that lock by themselves share these locks; an open mount only.
+    pub layout: Layout,
+}
+
+/// Who may contend for the locks of a mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Schema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// Callers of the recipe.
+    #[default]
+    Own,
+    /// They, and clients of ZooKeeper as Curator and kazoo have them.
+    Zookeeper,
 }
 
 /// One hand-over may touch this many locks of as many who waited, within the limits of one run.
@@ -28,7 +41,13 @@ pub(crate) const NOTE_BYTES_MAX: usize = 1_024;
 
 impl Default for Config {
     fn default() -> Self {
-        Config { delay_ms: 0, waiters_max: 10_000, objects_max: OBJECTS_MAX, admins: Vec::new() }
+        Config {
+            delay_ms: 0,
+            waiters_max: 10_000,
+            objects_max: OBJECTS_MAX,
+            admins: Vec::new(),
+            layout: Layout::Own,
+        }
     }
 }
 
@@ -156,6 +175,10 @@ pub struct Holder {
     /// All locks of the grant, if it was of several.
     #[serde(default)]
     pub with: Vec<String>,
+    /// In the layout of ZooKeeper: names of the znodes by which it contends. A client of ZooKeeper has
+    /// one, and no fence: that is 0 then, and besides session and identity nothing is known of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
 }
 
 impl Holder {

@@ -1,11 +1,12 @@
 //! What the lock promises, one test for each promise: one lock, taken and given back. How it is held
-//! is in `holding`, several at once in `several`.
+//! is in `holding`, several at once in `several`, with clients of ZooKeeper in `shared`.
 
 use super::*;
 use quorate_recipe::testing::{Answer, TestMount, splitmix64};
 
 mod holding;
 mod several;
+mod shared;
 mod simulated;
 
 const OBJECT: &str = "orders";

@@ -50,7 +50,7 @@ pub use contract::{
     Outcome, Recipe, no_migration, read_arguments, read_config, read_no_arguments,
 };
 pub use failure::{Failure, Result, TreeError};
-pub use object::{Call, Level, Object, Run, Session, SessionId, Stat};
+pub use object::{Call, Child, Level, Object, Run, Session, SessionId, Stat};
 pub use quorate_recipe_macros::{Schema, recipe};
 #[doc(hidden)]
 pub use schema::{

@@ -53,6 +53,27 @@ pub struct Stat {
     pub children: u32,
 }
 
+/// A child as it is, whoever wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// Its name within the parent.
+    pub name: String,
+    /// What is known of it besides its data.
+    pub stat: Stat,
+    /// Its data.
+    pub data: Vec<u8>,
+}
+
+impl Child {
+    /// Its data as a value.
+    ///
+    /// # Errors
+    /// `corrupt-state`: it is not a `T`.
+    pub fn value<T: DeserializeOwned>(&self) -> Result<T> {
+        decode_state(&self.name, &self.data)
+    }
+}
+
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -141,12 +162,16 @@ impl Object {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<(String, T)>> {
-        let children =
-            host::scan(&self.full(path), after, limit).map_err(|error| error.at(path))?;
-        children
-            .into_iter()
-            .map(|(name, data)| decode_state(&name, &data).map(|value| (name, value)))
-            .collect()
+        let children = self.list(path, after, limit)?;
+        children.into_iter().map(|child| child.value().map(|value| (child.name, value))).collect()
+    }
+
+    /// As [`Object::scan`], but children as they are: for those that others may have written.
+    ///
+    /// # Errors
+    /// `no-node`.
+    pub fn list(&self, path: &str, after: Option<&str>, limit: u32) -> Result<Vec<Child>> {
+        host::scan(&self.full(path), after, limit).map_err(|error| error.at(path))
     }
 
     /// The first child in order of name.
@@ -192,6 +217,14 @@ impl Object {
         host::create(&self.full(path), &data, Some(owner)).map_err(|error| error.at(path))
     }
 
+    /// Creates a znode with data that others read, who know no CBOR.
+    ///
+    /// # Errors
+    /// As [`Object::create_owned`].
+    pub fn create_bytes(&self, path: &str, data: &[u8], owner: Option<SessionId>) -> Result<()> {
+        host::create(&self.full(path), data, owner).map_err(|error| error.at(path))
+    }
+
     /// Creates a znode whose name is the prefix and a number that grows within the parent; gives
     /// the name.
     ///
@@ -203,9 +236,21 @@ impl Object {
         value: &T,
         owner: Option<SessionId>,
     ) -> Result<String> {
-        let data = codec::encode(value)?;
+        self.create_sequential_bytes(prefix, &codec::encode(value)?, owner)
+    }
+
+    /// As [`Object::create_sequential`], with data that others read, who know no CBOR.
+    ///
+    /// # Errors
+    /// As [`Object::create_owned`].
+    pub fn create_sequential_bytes(
+        &self,
+        prefix: &str,
+        data: &[u8],
+        owner: Option<SessionId>,
+    ) -> Result<String> {
         let full = self.full(prefix);
-        host::create_sequential(&full, &data, owner).map_err(|error| error.at(prefix))
+        host::create_sequential(&full, data, owner).map_err(|error| error.at(prefix))
     }
 
     /// Creates the object's own znode unless it is there. Objects that are called are there; this

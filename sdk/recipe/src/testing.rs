@@ -19,6 +19,7 @@ mod simulation;
 use crate::codec;
 use crate::contract::{Outcome, Recipe};
 use crate::failure::{Failure, Result};
+use crate::host::native::World;
 use crate::object::{Level, SessionId};
 use crate::ticket::Ticket;
 use mounted::{Mounted, Version};
@@ -184,6 +185,53 @@ impl<R: Recipe> TestMount<R> {
     #[track_caller]
     pub fn close(&mut self, session: SessionId) {
         self.mounted.close(session);
+    }
+
+    /// A client creates a znode itself, as below a mount that is open; the path is relative to the mount.
+    ///
+    /// # Errors
+    /// As [`crate::Object::create_owned`].
+    #[track_caller]
+    pub fn create_plain(
+        &mut self,
+        path: &str,
+        data: &[u8],
+        owner: Option<SessionId>,
+    ) -> Result<()> {
+        let create = |world: &mut World| {
+            world.create(path, data, owner)?;
+            Ok(path.to_owned())
+        };
+        self.mounted.write_plain(path, create).map(drop)
+    }
+
+    /// As [`TestMount::create_plain`], with a number after the path; gives the path.
+    ///
+    /// # Errors
+    /// As [`TestMount::create_plain`].
+    #[track_caller]
+    pub fn create_plain_sequential(
+        &mut self,
+        prefix: &str,
+        data: &[u8],
+        owner: Option<SessionId>,
+    ) -> Result<String> {
+        let create = |world: &mut World| {
+            let name = world.create_sequential(prefix, data, owner)?;
+            let parent = prefix.rsplit_once('/').map(|(parent, _)| parent);
+            Ok(parent.map_or_else(|| name.clone(), |parent| format!("{parent}/{name}")))
+        };
+        self.mounted.write_plain(prefix, create)
+    }
+
+    /// A client deletes a znode itself, as below a mount that is open.
+    ///
+    /// # Errors
+    /// `no-node`; `not-empty`.
+    #[track_caller]
+    pub fn delete_plain(&mut self, path: &str) -> Result<()> {
+        let delete = |world: &mut World| world.delete(path, None).map(|()| path.to_owned());
+        self.mounted.write_plain(path, delete).map(drop)
     }
 
     /// Lets time pass. Timers and deadlines fire in order of their times, each at its own time.

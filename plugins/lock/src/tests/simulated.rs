@@ -57,11 +57,11 @@ fn held(seen: &Seen<'_>, object: &str) -> Vec<u64> {
     fences
 }
 
-fn simulation() -> Simulation<Lock> {
+fn simulation(layout: Layout) -> Simulation<Lock> {
     Simulation::<Lock>::new(next_call)
         .clients(4)
-        .configuration(&Config::default())
-        .configuration(&Config { waiters_max: 1, ..Config::default() })
+        .configuration(&Config { layout, ..Config::default() })
+        .configuration(&Config { layout, waiters_max: 1, ..Config::default() })
         .newer::<Lock>()
         .invariant("a lock has one holder", |seen| {
             let of_each = OBJECTS.map(|object| held(seen, object));
@@ -91,10 +91,34 @@ fn simulation() -> Simulation<Lock> {
             }
             Ok(())
         })
-        .leaves_nothing()
 }
 
 #[test]
 fn random_calls_and_faults_break_no_promise() {
-    simulation().run();
+    simulation(Layout::Own).leaves_nothing().run();
+}
+
+#[test]
+fn random_calls_and_faults_break_no_promise_of_shared_locks() {
+    let places = |paths: &[&str], object: &str| {
+        let of = |path: &&&str| path.starts_with(&format!("{object}/quorate-lock-"));
+        paths.iter().filter(of).count()
+    };
+    simulation(Layout::Zookeeper)
+        .invariant("whoever holds or waits has a place", move |seen| {
+            let paths = seen.paths();
+            for object in OBJECTS {
+                let is_claim = |path: &&&str| {
+                    **path == format!("{object}/holder")
+                        || path.starts_with(&format!("{object}/waiter-"))
+                };
+                let (claims, places) =
+                    (paths.iter().filter(is_claim).count(), places(&paths, object));
+                if claims != places {
+                    return Err(format!("{object} has {claims} claims and {places} places"));
+                }
+            }
+            Ok(())
+        })
+        .run();
 }

@@ -7,7 +7,7 @@
 
 use crate::contract::OperationKind;
 use crate::failure::{Failure, TreeError};
-use crate::object::{Level, Session, SessionId, Stat};
+use crate::object::{Child, Level, Session, SessionId, Stat};
 use crate::ticket::TicketId;
 use quorate_recipe_scenario::MOUNT_PATH;
 use std::cell::RefCell;
@@ -189,6 +189,20 @@ impl World {
         Ok(())
     }
 
+    /// Gives the name.
+    pub(crate) fn create_sequential(
+        &mut self,
+        prefix: &str,
+        data: &[u8],
+        owner: Option<SessionId>,
+    ) -> Result<String, TreeError> {
+        check_path(parent_of(prefix))?;
+        let parent = self.znodes.get(parent_of(prefix)).ok_or(TreeError::NoNode)?;
+        let path = format!("{prefix}{:010}", parent.next_sequence);
+        self.create(&path, data, owner)?;
+        Ok(name_of(&path).to_owned())
+    }
+
     fn check_version(&self, path: &str, expected: Option<i32>) -> Result<(), TreeError> {
         self.writable()?;
         check_path(path)?;
@@ -258,11 +272,7 @@ pub(crate) fn count(path: &str) -> Result<u32, TreeError> {
     get(path).map(|(_, stat)| stat.children).ok_or(TreeError::NoNode)
 }
 
-pub(crate) fn scan(
-    path: &str,
-    after: Option<&str>,
-    limit: u32,
-) -> Result<Vec<(String, Vec<u8>)>, TreeError> {
+pub(crate) fn scan(path: &str, after: Option<&str>, limit: u32) -> Result<Vec<Child>, TreeError> {
     check_path(path)?;
     on_world(|world| {
         if !world.znodes.contains_key(path) {
@@ -273,7 +283,9 @@ pub(crate) fn scan(
         let wanted = names.filter(|name| after.is_none_or(|after| *name > after));
         let named = |name: &str| {
             let key = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-            (name.to_owned(), world.znodes[&key].data.clone())
+            let znode = &world.znodes[&key];
+            let (stat, data) = (world.stat(&key, znode), znode.data.clone());
+            Child { name: name.to_owned(), stat, data }
         };
         Ok(wanted.take(limit as usize).map(named).collect())
     })
@@ -288,13 +300,7 @@ pub(crate) fn create_sequential(
     data: &[u8],
     owner: Option<SessionId>,
 ) -> Result<String, TreeError> {
-    check_path(parent_of(prefix))?;
-    on_world(|world| {
-        let parent = world.znodes.get(parent_of(prefix)).ok_or(TreeError::NoNode)?;
-        let path = format!("{prefix}{:010}", parent.next_sequence);
-        world.create(&path, data, owner)?;
-        Ok(name_of(&path).to_owned())
-    })
+    on_world(|world| world.create_sequential(prefix, data, owner))
 }
 
 pub(crate) fn set(path: &str, data: &[u8], expected: Option<i32>) -> Result<i32, TreeError> {

@@ -5,7 +5,7 @@
 
 use crate::contract::{EndedTicket, Event, OperationKind, Outcome, Recipe};
 use crate::failure::{Failure, TreeError};
-use crate::object::{Call, Level, Run, Session, SessionId, Stat};
+use crate::object::{Call, Child, Level, Run, Session, SessionId, Stat};
 use crate::ticket::TicketId;
 use std::marker::PhantomData;
 
@@ -53,14 +53,17 @@ pub(crate) fn mount_config() -> Vec<u8> {
 
 pub(crate) fn get(path: &str) -> Option<(Vec<u8>, Stat)> {
     let znode = tree::get(path)?;
-    let stat = Stat {
-        created: znode.stat.created,
-        modified: znode.stat.modified,
-        version: znode.stat.version,
-        owner: znode.stat.owner.map(SessionId),
-        children: znode.stat.children,
-    };
-    Some((znode.data, stat))
+    Some((znode.data, stat(&znode.stat)))
+}
+
+fn stat(stat: &types::Stat) -> Stat {
+    Stat {
+        created: stat.created,
+        modified: stat.modified,
+        version: stat.version,
+        owner: stat.owner.map(SessionId),
+        children: stat.children,
+    }
 }
 
 pub(crate) fn exists(path: &str) -> bool {
@@ -71,13 +74,13 @@ pub(crate) fn count(path: &str) -> Result<u32, TreeError> {
     tree::count(path).map_err(tree_error)
 }
 
-pub(crate) fn scan(
-    path: &str,
-    after: Option<&str>,
-    limit: u32,
-) -> Result<Vec<(String, Vec<u8>)>, TreeError> {
+pub(crate) fn scan(path: &str, after: Option<&str>, limit: u32) -> Result<Vec<Child>, TreeError> {
     let children = tree::scan(path, after, limit).map_err(tree_error)?;
-    Ok(children.into_iter().map(|child| (child.name, child.data)).collect())
+    let child = |child: types::NamedZnode| {
+        let stat = stat(&child.stat);
+        Child { name: child.name, stat, data: child.data }
+    };
+    Ok(children.into_iter().map(child).collect())
 }
 
 pub(crate) fn create(path: &str, data: &[u8], owner: Option<SessionId>) -> Result<(), TreeError> {

@@ -9,7 +9,7 @@
 //! Must never: know the recipe's type, so that a mount can change hands.
 
 use crate::contract::{Descriptor, EndedTicket, Event, OperationKind, Outcome, Recipe};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, TreeError};
 use crate::host::native::{World, Znode, check_path, forget_world, with_world};
 use crate::object::{Call, Run, Session, SessionId};
 use crate::ticket::TicketId;
@@ -226,6 +226,23 @@ impl Mounted {
         self.world.runs = 0;
         self.world.stamped_ms = self.world.now_ms;
         self.world.zxid += 1;
+    }
+
+    /// A client writes below the mount itself; the recipe hears of the path, relative to the mount.
+    #[track_caller]
+    pub(crate) fn write_plain(
+        &mut self,
+        path: &str,
+        write: impl FnOnce(&mut World) -> std::result::Result<String, TreeError>,
+    ) -> Result<String> {
+        self.world.scope = Default::default();
+        let written = write(&mut self.world);
+        if let Ok(changed) = &written {
+            let (object, relative) = changed.split_once('/').unwrap_or((changed, ""));
+            self.tell(object, &Event::ZnodeChanged(relative.into()), None);
+        }
+        self.commit();
+        written.map_err(|error| error.at(path))
     }
 
     /// Ends a session: each object where it owns something is told, then what it owned goes.
