@@ -254,6 +254,7 @@ fn lifetime(kind: ZnodeKind) -> Lifetime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FIRST;
     use bytes::Bytes;
     use quorate_types::request::CreateMode;
     use quorate_types::{Reply, Stat};

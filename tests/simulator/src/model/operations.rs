@@ -291,6 +291,7 @@ impl Draft<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FIRST;
 
     fn path(text: &str) -> ZnodePath {
         ZnodePath::parse(text).unwrap()
