@@ -16,7 +16,7 @@ use crate::outbox::{Next, Outbox};
 use crate::quic_native::ConnectionNumbers;
 use bytes::BytesMut;
 use figures::{Figures, Timing};
-use proofs::{Proof, check_proof};
+use proofs::check_proof;
 use quorate_machine::Identity;
 use quorate_replica::Input;
 use quorate_replica::zookeeper::{Conversation, End, Step};
@@ -335,16 +335,15 @@ impl Client<'_> {
     async fn prove(&mut self, scheme: &str, proof: &[u8]) -> Result<(), Over> {
         let address = self.from.ip().to_canonical().to_string();
         let super_digest = self.door.config.super_digest.as_deref();
-        let Some(Proof { identities, shown }) =
-            check_proof(scheme, proof, (&address, super_digest))
-        else {
+        let Some(proved) = check_proof(scheme, proof, (&address, super_digest)) else {
             return Err(self.conversation.unproved(&mut self.out).into());
         };
-        for (scheme, id) in identities {
+        for identity in &proved {
+            let (scheme, id) = (identity.scheme.clone(), identity.id.clone());
             let input = Input::ConnectionProved { connection: self.number, scheme, id };
             self.give(Event::Input(input), 0).await?;
         }
-        self.conversation.proved(&shown, &mut self.out);
+        self.conversation.proved(&proved, &mut self.out);
         Ok(())
     }
 

@@ -23,9 +23,9 @@ use quorate_types::request::ReadLevel;
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, SessionId, Zxid};
 use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
 use quorate_wire::zookeeper::{
-    ConnectRequest, ConnectResponse, DecodeError, Request, RequestHeader, Secret, ZooKeeperError,
-    decode_connect_request, decode_request_header, encode_connect_response, encode_error,
-    encode_reply, xid,
+    ConnectRequest, ConnectResponse, DecodeError, Opcode, Request, RequestHeader, Secret,
+    ZooKeeperError, decode_connect_request, decode_request_header, encode_connect_response,
+    encode_error, encode_reply, xid,
 };
 use tell::Shape;
 
@@ -48,6 +48,17 @@ pub enum Step {
         /// The proof.
         proof: Bytes,
     },
+}
+
+/// An identity that a client has proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proved {
+    /// How.
+    pub scheme: String,
+    /// What ACLs call it.
+    pub id: String,
+    /// What the client is shown of it.
+    pub name: String,
 }
 
 /// Why a conversation is over: write what there is to write and close the connection.
@@ -134,8 +145,8 @@ pub struct Conversation {
     early: VecDeque<Bytes>,
     /// The newest transaction that the client was told of.
     zxid: Zxid,
-    /// Proved identities, in the order they were proved: scheme and name.
-    proved: Vec<(String, String)>,
+    /// Proved identities, in the order they were proved.
+    proved: Vec<Proved>,
 }
 
 impl Conversation {
@@ -147,7 +158,11 @@ impl Conversation {
             pending: VecDeque::new(),
             early: VecDeque::new(),
             zxid: Zxid(0),
-            proved: alloc::vec![(String::from("ip"), address)],
+            proved: alloc::vec![Proved {
+                scheme: String::from("ip"),
+                id: address.clone(),
+                name: address,
+            }],
         }
     }
 
@@ -198,8 +213,13 @@ impl Conversation {
 
     fn on_request(&mut self, frame: &Bytes, out: &mut Vec<u8>) -> Result<Option<Step>, End> {
         let (RequestHeader { xid, opcode }, mut reader) = decode_request_header(frame)?;
-        let request = Request::read(opcode, &mut reader)?;
-        match ask::turn(request) {
+        let turn = match Request::read(opcode, &mut reader) {
+            Ok(request) => ask::turn(request),
+            // As in ZooKeeper, which reads these before it gives a request its place in line.
+            Err(error) if opcode == Opcode::Auth.number() => return Err(error.into()),
+            Err(_) => ask::unreadable(),
+        };
+        match turn {
             Turn::Ask(asked) => Ok(Some(self.ask(xid, *asked))),
             Turn::Answer(shape, outcome) => {
                 let outcome = Some((self.zxid, outcome));
@@ -211,7 +231,8 @@ impl Conversation {
             Turn::Prove { scheme, proof } => Ok(Some(Step::Prove { scheme, proof })),
             Turn::WhoAmI => {
                 let outcome = Some((self.zxid, Ok(Reply::Done)));
-                let shape = Shape::WhoAmI(self.proved.clone());
+                let shown = |proved: &Proved| (proved.scheme.clone(), proved.name.clone());
+                let shape = Shape::WhoAmI(self.proved.iter().map(shown).collect());
                 self.pending.push_back(Pending { xid, shape, sequence: None, outcome });
                 self.tell_ready(out);
                 Ok(None)
@@ -251,8 +272,8 @@ impl Conversation {
         })
     }
 
-    /// The proof asked about is good: for these identities, scheme and name to show.
-    pub fn proved(&mut self, identities: &[(String, String)], out: &mut Vec<u8>) {
+    /// The proof asked about is good, for these identities.
+    pub fn proved(&mut self, identities: &[Proved], out: &mut Vec<u8>) {
         for identity in identities {
             if !self.proved.contains(identity) {
                 self.proved.push(identity.clone());
