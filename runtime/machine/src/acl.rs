@@ -84,14 +84,13 @@ pub(crate) fn check(
     Err(Refusal::new(ErrorCode::NotAllowed, message))
 }
 
-/// The ACL to store for one given: `auth` becomes the caller's identities, repeats go.
+/// The ACL to store for one given: repeats go, then `auth` becomes the caller's identities. As in
+/// ZooKeeper, an identity stays that is given by name and as `auth`.
 pub(crate) fn resolve(given: &[AclEntry], identity: &Identity) -> Result<Vec<AclEntry>, Refusal> {
     let mut acl: Vec<AclEntry> = Vec::with_capacity(given.len());
-    for entry in given {
-        for resolved in resolve_entry(entry, identity)? {
-            if !acl.contains(&resolved) {
-                acl.push(resolved);
-            }
+    for (position, entry) in given.iter().enumerate() {
+        if !given[..position].contains(entry) {
+            acl.extend(resolve_entry(entry, identity)?);
         }
     }
     if acl.is_empty() {
@@ -106,8 +105,10 @@ fn resolve_entry(entry: &AclEntry, identity: &Identity) -> Result<Vec<AclEntry>,
     }
     match entry.scheme.as_str() {
         "world" if entry.id == "anyone" => Ok(alloc::vec![entry.clone()]),
-        // The form that ZooKeeper asks for: `user:hash`.
-        "digest" if entry.id.split(':').count() == 2 => Ok(alloc::vec![entry.clone()]),
+        // The form that ZooKeeper asks for: `user:hash`, and colons behind it do not count.
+        "digest" if entry.id.trim_end_matches(':').split(':').count() == 2 => {
+            Ok(alloc::vec![entry.clone()])
+        }
         "ip" if range_of(&entry.id).is_some() => Ok(alloc::vec![entry.clone()]),
         "x509" | "sasl" if !entry.id.is_empty() => Ok(alloc::vec![entry.clone()]),
         "auth" => own_entries(entry.permissions, identity),
@@ -118,8 +119,9 @@ fn resolve_entry(entry: &AclEntry, identity: &Identity) -> Result<Vec<AclEntry>,
 fn own_entries(permissions: Permissions, identity: &Identity) -> Result<Vec<AclEntry>, Refusal> {
     let name = Some((String::from("x509"), identity.name.clone()));
     let name = name.filter(|(_, name)| !name.is_empty());
-    // As in ZooKeeper, an address proves nothing about who is there.
-    let proofs = identity.proofs.iter().filter(|(scheme, _)| scheme != "ip").cloned();
+    // As in ZooKeeper, an address proves nothing about who is there, and no ACL names administrators.
+    let is_own = |scheme: &str| !matches!(scheme, "ip" | "super");
+    let proofs = identity.proofs.iter().filter(|(scheme, _)| is_own(scheme)).cloned();
     let entries: Vec<AclEntry> = name
         .into_iter()
         .chain(proofs)
@@ -146,11 +148,24 @@ mod tests {
 
     #[test]
     fn auth_becomes_the_callers_identities_and_repeats_go() {
-        let caller = Identity::named("alice");
-        let given = [entry(Permissions::ALL, "auth", ""), entry(Permissions::ALL, "x509", "alice")];
-        let acl = resolve(&given, &caller).unwrap();
-        assert_eq!(acl, [entry(Permissions::ALL, "x509", "alice")]);
-        assert_eq!(resolve(&given, &Identity::default()).unwrap_err().code, ErrorCode::InvalidAcl);
+        let proofs = [("super", ""), ("ip", "::1")].map(|(scheme, id)| (scheme.into(), id.into()));
+        let caller = Identity { proofs: proofs.into(), ..Identity::named("alice") };
+        let alice = entry(Permissions::ALL, "x509", "alice");
+        let auth = entry(Permissions::ALL, "auth", "");
+        let acl = resolve(&[auth.clone(), auth.clone()], &caller).unwrap();
+        assert_eq!(acl, core::slice::from_ref(&alice));
+        let acl = resolve(&[auth.clone(), alice.clone()], &caller).unwrap();
+        assert_eq!(acl, [alice.clone(), alice]);
+        assert_eq!(resolve(&[auth], &Identity::default()).unwrap_err().code, ErrorCode::InvalidAcl);
+    }
+
+    #[test]
+    fn a_digest_has_two_parts_and_colons_behind_them_do_not_count() {
+        let is_digest = |id: &str| {
+            resolve(&[entry(Permissions::ALL, "digest", id)], &Identity::default()).is_ok()
+        };
+        assert!(["a:b", ":b", "a:b:"].into_iter().all(is_digest));
+        assert!(!["", ":", "a", "a:", "a:b:c"].into_iter().any(is_digest));
     }
 
     #[test]

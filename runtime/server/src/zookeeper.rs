@@ -19,10 +19,10 @@ use crate::outbox::{Next, Outbox};
 use crate::quic_native::ConnectionNumbers;
 use bytes::BytesMut;
 use figures::{Figures, Timing};
-use proofs::{Proof, check_proof};
+use proofs::check_proof;
 use quorate_machine::Identity;
 use quorate_replica::Input;
-use quorate_replica::zookeeper::{Conversation, End, Step};
+use quorate_replica::zookeeper::{Conversation, End, Proved, Step};
 use quorate_types::limits::Limits;
 use quorate_wire::native::ServerFrame;
 use quorate_wire::zookeeper::{DecodeError, FourLetterWord, Frames, Received, xid};
@@ -347,13 +347,11 @@ impl Client<'_> {
     async fn prove(&mut self, scheme: &str, proof: &[u8]) -> Result<(), Over> {
         let address = self.from.ip().to_canonical().to_string();
         let super_digest = self.door.config.super_digest.as_deref();
-        let Some(Proof { identities, shown }) =
-            check_proof(scheme, proof, (&address, super_digest))
-        else {
+        let Some(proved) = check_proof(scheme, proof, (&address, super_digest)) else {
             return Err(self.conversation.unproved(xid::AUTH, &mut self.out).into());
         };
-        self.tell_proved(identities).await?;
-        self.conversation.proved(&shown, &mut self.out);
+        self.tell_proved(&proved).await?;
+        self.conversation.proved(&proved, &mut self.out);
         Ok(())
     }
 
@@ -363,9 +361,10 @@ impl Client<'_> {
                 self.conversation.challenge(xid, challenge.into(), &[], &mut self.out);
             }
             sasl::Answer::Proved { user, server_proof } => {
-                let identity = [(String::from("sasl"), user)];
-                self.tell_proved(identity.to_vec()).await?;
-                self.conversation.challenge(xid, server_proof.into(), &identity, &mut self.out);
+                let proved =
+                    [Proved { scheme: String::from("sasl"), id: user.clone(), name: user }];
+                self.tell_proved(&proved).await?;
+                self.conversation.challenge(xid, server_proof.into(), &proved, &mut self.out);
             }
             sasl::Answer::Refused => {
                 return Err(self.conversation.unproved(xid, &mut self.out).into());
@@ -374,8 +373,8 @@ impl Client<'_> {
         Ok(())
     }
 
-    async fn tell_proved(&self, identities: Vec<(String, String)>) -> Result<(), Over> {
-        for (scheme, id) in identities {
+    async fn tell_proved(&self, proved: &[Proved]) -> Result<(), Over> {
+        for Proved { scheme, id, .. } in proved.iter().cloned() {
             let input = Input::ConnectionProved { connection: self.number, scheme, id };
             self.give(Event::Input(input), 0).await?;
         }

@@ -59,8 +59,9 @@ impl fmt::Display for PathError {
 impl core::error::Error for PathError {}
 
 fn is_forbidden(character: char) -> bool {
+    // ZooKeeper looks at halves of characters above U+FFFF, and forbids every half.
     matches!(character,
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{ffff}')
+        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..=char::MAX)
 }
 
 fn check_segment(segment: &str) -> Result<(), PathError> {
@@ -221,6 +222,7 @@ mod tests {
             ("/a/..", PathError::RelativeSegment),
             ("/a\u{0}", PathError::Character { at: 2 }),
             ("/a\u{f8ff}", PathError::Character { at: 2 }),
+            ("/a\u{1f600}", PathError::Character { at: 2 }),
         ];
         for (text, error) in cases {
             assert_eq!(ZnodePath::parse(text), Err(error), "{text:?}");

@@ -13,12 +13,15 @@ use bytes::Bytes;
 use quorate_types::request::{
     CreateMode, MultiOperation, ReadLevel, ReadOperation, RestoredKind, RestoredWatch, WatchMode,
 };
-use quorate_types::{AclEntry, ErrorCode, Operation, Outcome, Refusal, ZnodePath, Zxid};
+use quorate_types::{AclEntry, ErrorCode, Operation, Outcome, Refusal, Reply, ZnodePath, Zxid};
 use quorate_wire::zookeeper as wire;
 use quorate_wire::zookeeper::{
     Acl, AddWatchMode, Create, CreateTtl, MultiOperation as WireOperation, MultiReadOperation,
     Opcode, PathVersion, Request, SetAcl, SetData, WatcherKind, WatchesOf,
 };
+
+/// ZooKeeper's longest TTL, in milliseconds.
+const TTL_MS_MAX: u64 = 0xff_ffff_ffff;
 
 /// A request for the replica.
 pub(super) struct Asked {
@@ -63,7 +66,7 @@ pub(super) fn turn(request: Request<'_>) -> Step {
             created(create, Shape::PathStat)
         }
         Request::CreateTtl(create) => created_ttl(create),
-        Request::Delete(PathVersion { path, version }) => path_of(path).map(|path| {
+        Request::Delete(PathVersion { path, version }) => deleted(path).map(|path| {
             let expected_version = Some(version);
             (Operation::Delete { path, expected_version }, Shape::Empty)
         }),
@@ -80,11 +83,10 @@ pub(super) fn turn(request: Request<'_>) -> Step {
         | Request::GetEphemerals(_)
         | Request::GetAllChildrenNumber(_)
         | Request::Sync(_) => read_of(request),
-        Request::SetWatches(_)
-        | Request::SetWatches2(_)
-        | Request::AddWatch(_)
-        | Request::CheckWatches(_)
-        | Request::RemoveWatches(_) => watch_of(request),
+        Request::SetWatches(_) | Request::SetWatches2(_) => restored_of(request),
+        Request::AddWatch(_) | Request::CheckWatches(_) | Request::RemoveWatches(_) => {
+            return watch_of(request);
+        }
         // A lone check stops a ZooKeeper 3.8 ensemble, and its log cannot be read afterwards; a
         // deletion of a container looks at no ACL there. Neither is for clients.
         Request::Check(_)
@@ -93,21 +95,56 @@ pub(super) fn turn(request: Request<'_>) -> Step {
         | Request::Unknown(_) => return Step::Improper,
     };
     match translated {
-        Ok((operation, shape)) => {
-            let level = level_of(&operation);
-            Step::Ask(Box::new(Asked { level, operation, shape }))
-        }
-        Err(code) => Step::Answer(Shape::Empty, Err(Refusal::new(code, ""))),
+        Ok((operation, shape)) => asked(operation, shape),
+        Err(code) => refused(code),
     }
+}
+
+fn asked(operation: Operation, shape: Shape) -> Step {
+    let level = level_of(&operation);
+    Step::Ask(Box::new(Asked { level, operation, shape }))
+}
+
+fn refused(code: ErrorCode) -> Step {
+    Step::Answer(Shape::Empty, Err(Refusal::new(code, "")))
+}
+
+/// What becomes of a request whose body is none of its kind: the client is told so, at its turn.
+pub(super) fn unreadable() -> Step {
+    Step::Answer(Shape::Unreadable, Ok(Reply::Done))
 }
 
 fn path_of(text: &str) -> Result<ZnodePath, ErrorCode> {
     ZnodePath::parse(text).map_err(|_| ErrorCode::BadArguments)
 }
 
-/// ZooKeeper looks up what it reads as it stands: what is no path is not there.
+/// ZooKeeper looks up what it reads as it stands: what is no path is not there, and the empty text
+/// is another name of the root.
 fn found(text: &str) -> Result<ZnodePath, ErrorCode> {
+    if text.is_empty() {
+        return Ok(ZnodePath::root());
+    }
     ZnodePath::parse(text).map_err(|_| ErrorCode::NoNode)
+}
+
+/// What ZooKeeper wants of a path before it looks for the parent. It looks at the rest of the form
+/// later, or never.
+fn has_parent(text: &str) -> Result<(), ErrorCode> {
+    if text.contains('/') && !text.contains('\0') { Ok(()) } else { Err(ErrorCode::BadArguments) }
+}
+
+/// The path of what is to be deleted.
+fn deleted(text: &str) -> Result<ZnodePath, ErrorCode> {
+    has_parent(text)?;
+    found(text)
+}
+
+/// The path of what is to be created. What is wrong with the parent's is told as its absence.
+fn new_path(text: &str) -> Result<ZnodePath, ErrorCode> {
+    has_parent(text)?;
+    let parent = text.rsplit_once('/').map_or("", |(parent, _)| parent);
+    found(parent)?;
+    path_of(text)
 }
 
 fn acl_of(acl: &[Acl<'_>]) -> Vec<AclEntry> {
@@ -123,8 +160,9 @@ fn acl_of(acl: &[Acl<'_>]) -> Vec<AclEntry> {
 /// path ends with a slash.
 fn place_of(text: &str, mode: CreateMode) -> Result<(ZnodePath, CreateMode), ErrorCode> {
     let unnamed = text.strip_suffix('/').filter(|_| mode.is_sequential());
-    let Some(parent) = unnamed else { return Ok((path_of(text)?, mode)) };
-    let parent = if parent.is_empty() { ZnodePath::root() } else { path_of(parent)? };
+    let Some(parent) = unnamed else { return Ok((new_path(text)?, mode)) };
+    has_parent(text)?;
+    let parent = found(parent)?;
     let mode = match mode {
         CreateMode::PersistentSequential => CreateMode::PersistentNumber,
         CreateMode::EphemeralSequential => CreateMode::EphemeralNumber,
@@ -132,6 +170,19 @@ fn place_of(text: &str, mode: CreateMode) -> Result<(ZnodePath, CreateMode), Err
         other => other,
     };
     Ok((parent, mode))
+}
+
+/// As [`place_of`]; of a path that is none and an ACL without entries, ZooKeeper tells the latter.
+fn placed(
+    text: &str,
+    mode: CreateMode,
+    acl: &[Acl<'_>],
+) -> Result<(ZnodePath, CreateMode), ErrorCode> {
+    let place = place_of(text, mode);
+    match place {
+        Err(_) if acl.is_empty() && has_parent(text).is_ok() => Err(ErrorCode::InvalidAcl),
+        place => place,
+    }
 }
 
 fn mode_of(number: i32) -> Result<CreateMode, ErrorCode> {
@@ -148,7 +199,8 @@ fn mode_of(number: i32) -> Result<CreateMode, ErrorCode> {
 }
 
 fn creation(create: Create<'_>) -> Result<MultiOperation, ErrorCode> {
-    let (path, mode) = place_of(create.path, mode_of(create.mode)?)?;
+    let mode = mode_of(create.mode)?;
+    let (path, mode) = placed(create.path, mode, &create.acl)?;
     let (data, acl) = (create.data.unwrap_or_default(), Some(acl_of(&create.acl)));
     Ok(MultiOperation::Create { path, data, mode, acl })
 }
@@ -160,7 +212,10 @@ fn creation_ttl(create: CreateTtl<'_>) -> Result<MultiOperation, ErrorCode> {
         Some(wire::CreateMode::PersistentSequentialTtl) => CreateMode::TtlSequential(ttl_ms),
         _ => return Err(ErrorCode::BadArguments),
     };
-    let (path, mode) = place_of(create.path, mode)?;
+    if !(1..=TTL_MS_MAX).contains(&ttl_ms) {
+        return Err(ErrorCode::BadArguments);
+    }
+    let (path, mode) = placed(create.path, mode, &create.acl)?;
     let (data, acl) = (create.data.unwrap_or_default(), Some(acl_of(&create.acl)));
     Ok(MultiOperation::Create { path, data, mode, acl })
 }
@@ -226,7 +281,7 @@ fn item_of(operation: WireOperation<'_>) -> (Opcode, Result<MultiOperation, Erro
         WireOperation::CreateTtl(create) => (Opcode::Create2, creation_ttl(create)),
         WireOperation::Delete(PathVersion { path, version }) => {
             let delete = |path| MultiOperation::Delete { path, expected_version: Some(version) };
-            (Opcode::Delete, path_of(path).map(delete))
+            (Opcode::Delete, deleted(path).map(delete))
         }
         WireOperation::SetData(SetData { path, data, version }) => {
             let data = data.unwrap_or_default();
@@ -243,6 +298,7 @@ fn item_of(operation: WireOperation<'_>) -> (Opcode, Result<MultiOperation, Erro
 
 fn read_of(request: Request<'_>) -> Translated {
     Ok(match request {
+        Request::Exists(read) if read.path.contains('\0') => return Err(ErrorCode::BadArguments),
         Request::Exists(read) => {
             (Operation::Exists { path: found(read.path)?, watch: read.watch }, Shape::Exists)
         }
@@ -253,10 +309,14 @@ fn read_of(request: Request<'_>) -> Translated {
         Request::GetChildren(read) => (children(read)?, Shape::Children),
         Request::GetChildren2(read) => (children(read)?, Shape::ChildrenStat),
         Request::MultiRead(reads) => {
-            let operations = reads.0.iter().map(read_item).collect::<Result<_, ErrorCode>>()?;
-            (Operation::MultiRead { operations }, Shape::MultiRead)
+            let items: Vec<_> = reads.0.iter().map(read_item).collect();
+            let wrong = items.iter().map(|item| item.as_ref().err().copied()).collect();
+            let operations = items.into_iter().flatten().collect();
+            (Operation::MultiRead { operations }, Shape::MultiRead { wrong })
         }
         Request::GetEphemerals(prefix) => {
+            // Blanks alone mean all of them.
+            let prefix = if prefix.trim().is_empty() { "/" } else { prefix };
             (Operation::Ephemerals { prefix: String::from(prefix) }, Shape::Ephemerals)
         }
         Request::GetAllChildrenNumber(path) => {
@@ -281,7 +341,7 @@ fn read_item(read: &MultiReadOperation<'_>) -> Result<ReadOperation, ErrorCode> 
     })
 }
 
-fn watch_of(request: Request<'_>) -> Translated {
+fn restored_of(request: Request<'_>) -> Translated {
     match request {
         Request::SetWatches(wanted) => {
             let lists = [
@@ -301,39 +361,55 @@ fn watch_of(request: Request<'_>) -> Translated {
             ];
             Ok(restored(wanted.relative_zxid, lists))
         }
-        Request::AddWatch(added) => {
-            let mode = match AddWatchMode::from_number(added.mode) {
-                Some(AddWatchMode::Persistent) => WatchMode::Persistent,
-                Some(AddWatchMode::PersistentRecursive) => WatchMode::PersistentRecursive,
-                None => return Err(ErrorCode::BadArguments),
-            };
-            let path = path_of(added.path)?;
-            Ok((Operation::AddWatch { path, mode, since: None, values: false }, Shape::Added))
-        }
-        Request::CheckWatches(watches) => {
-            let (path, mode) = watches_of(watches)?;
-            Ok((Operation::CountWatches { path, mode }, Shape::Watches))
-        }
-        Request::RemoveWatches(watches) => {
-            let (path, mode) = watches_of(watches)?;
-            Ok((Operation::RemoveWatches { path, mode }, Shape::Watches))
-        }
         _ => Err(ErrorCode::Unimplemented),
     }
 }
 
-fn watches_of(watches: WatchesOf<'_>) -> Result<(ZnodePath, Option<WatchMode>), ErrorCode> {
+/// A number that stands for nothing is to ZooKeeper a body that it cannot read.
+fn watch_of(request: Request<'_>) -> Step {
+    match request {
+        Request::AddWatch(added) => {
+            let mode = match AddWatchMode::from_number(added.mode) {
+                Some(AddWatchMode::Persistent) => WatchMode::Persistent,
+                Some(AddWatchMode::PersistentRecursive) => WatchMode::PersistentRecursive,
+                None => return unreadable(),
+            };
+            match ZnodePath::parse(added.path) {
+                Ok(path) => {
+                    let add = Operation::AddWatch { path, mode, since: None, values: false };
+                    asked(add, Shape::Added)
+                }
+                // It can never fire.
+                Err(_) => Step::Answer(Shape::Added, Ok(Reply::Done)),
+            }
+        }
+        Request::CheckWatches(watches) => {
+            watches_of(watches, |path, mode| Operation::CountWatches { path, mode })
+        }
+        Request::RemoveWatches(watches) => {
+            watches_of(watches, |path, mode| Operation::RemoveWatches { path, mode })
+        }
+        _ => refused(ErrorCode::Unimplemented),
+    }
+}
+
+fn watches_of(
+    watches: WatchesOf<'_>,
+    operation: impl FnOnce(ZnodePath, Option<WatchMode>) -> Operation,
+) -> Step {
     let mode = match WatcherKind::from_number(watches.kind) {
         Some(WatcherKind::Children) => Some(WatchMode::OneShotChildren),
         Some(WatcherKind::Data) => Some(WatchMode::OneShotData),
         Some(WatcherKind::Persistent) => Some(WatchMode::Persistent),
         Some(WatcherKind::PersistentRecursive) => Some(WatchMode::PersistentRecursive),
         Some(WatcherKind::Any) => None,
-        None => return Err(ErrorCode::BadArguments),
+        None => return unreadable(),
     };
-    // What is no path has no watch.
-    let path = ZnodePath::parse(watches.path).map_err(|_| ErrorCode::NoWatcher)?;
-    Ok((path, mode))
+    match ZnodePath::parse(watches.path) {
+        Ok(path) => asked(operation(path, mode), Shape::Watches),
+        // What is no path has no watch.
+        Err(_) => refused(ErrorCode::NoWatcher),
+    }
 }
 
 /// Watches on what is no path can never fire and are left out.
@@ -348,4 +424,75 @@ fn restored<'a>(
     }
     let since = Zxid(u64::try_from(since).unwrap_or(0));
     (Operation::RestoreWatches { watches, since }, Shape::Restored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_wire::zookeeper::{AddWatch, Multi, Read};
+
+    fn code_of(request: Request<'_>) -> Option<ErrorCode> {
+        match turn(request) {
+            Step::Answer(_, Err(refusal)) => Some(refusal.code),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_path_is_told_in_zookeepers_order() {
+        let entry =
+            Acl { permissions: quorate_types::Permissions::ALL, scheme: "world", id: "anyone" };
+        let create = |path, entries: &[Acl<'static>], mode| {
+            code_of(Request::Create(Create { path, data: None, acl: entries.into(), mode }))
+        };
+        for (path, code) in [
+            ("a", ErrorCode::BadArguments),
+            ("/a\0", ErrorCode::BadArguments),
+            ("/a/", ErrorCode::BadArguments),
+            ("/a/..", ErrorCode::BadArguments),
+            ("a/b", ErrorCode::NoNode),
+            ("/a//b", ErrorCode::NoNode),
+            ("/a/../b", ErrorCode::NoNode),
+        ] {
+            assert_eq!(create(path, &[entry], 0), Some(code), "{path:?}");
+            let without = if path.contains('/') && !path.contains('\0') {
+                ErrorCode::InvalidAcl
+            } else {
+                ErrorCode::BadArguments
+            };
+            assert_eq!(create(path, &[], 0), Some(without), "{path:?}");
+            assert_eq!(create(path, &[entry], 7), Some(ErrorCode::BadArguments));
+        }
+        let delete = |path| code_of(Request::Delete(PathVersion { path, version: -1 }));
+        assert_eq!(delete("a"), Some(ErrorCode::BadArguments));
+        assert_eq!(delete("/a//b"), Some(ErrorCode::NoNode));
+        assert_eq!(delete("/a/b"), None);
+    }
+
+    #[test]
+    fn reads_find_the_root_under_no_name_and_nothing_under_a_wrong_one() {
+        let exists = |path| code_of(Request::Exists(Read { path, watch: false }));
+        assert_eq!(exists("/a/"), Some(ErrorCode::NoNode));
+        assert_eq!(exists("/a\0"), Some(ErrorCode::BadArguments));
+        let Step::Ask(asked) = turn(Request::GetData(Read { path: "", watch: false })) else {
+            panic!("the root is there")
+        };
+        assert_eq!(asked.operation, Operation::Get { path: ZnodePath::root(), watch: false });
+        let reads =
+            ["/a", "a"].map(|path| MultiReadOperation::GetData(Read { path, watch: false }));
+        let Step::Ask(asked) = turn(Request::MultiRead(Multi(reads.into()))) else {
+            panic!("one of them may be there")
+        };
+        assert_eq!(asked.shape, Shape::MultiRead { wrong: [None, Some(ErrorCode::NoNode)].into() });
+    }
+
+    #[test]
+    fn a_watch_of_no_kind_cannot_be_read_and_one_on_no_path_is_taken() {
+        let add = |path, mode| turn(Request::AddWatch(AddWatch { path, mode }));
+        assert!(matches!(add("/a", 2), Step::Answer(Shape::Unreadable, _)));
+        assert!(matches!(add("a", 0), Step::Answer(Shape::Added, Ok(_))));
+        let check = |kind| turn(Request::CheckWatches(WatchesOf { path: "/a", kind }));
+        assert!(matches!(check(6), Step::Answer(Shape::Unreadable, _)));
+        assert!(matches!(check(3), Step::Ask(_)));
+    }
 }

@@ -23,8 +23,8 @@ use quorate_types::request::ReadLevel;
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, SessionId, Zxid};
 use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
 use quorate_wire::zookeeper::{
-    self as wire, ConnectRequest, ConnectResponse, DecodeError, Request, RequestHeader, Secret,
-    ZooKeeperError, decode_connect_request, decode_request_header, encode_connect_response,
+    self as wire, ConnectRequest, ConnectResponse, DecodeError, Opcode, Request, RequestHeader,
+    Secret, ZooKeeperError, decode_connect_request, decode_request_header, encode_connect_response,
     encode_error, encode_reply, xid,
 };
 use tell::Shape;
@@ -56,6 +56,17 @@ pub enum Step {
         /// The client's token.
         token: Bytes,
     },
+}
+
+/// An identity that a client has proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proved {
+    /// How.
+    pub scheme: String,
+    /// What ACLs call it.
+    pub id: String,
+    /// What the client is shown of it.
+    pub name: String,
 }
 
 /// Why a conversation is over: write what there is to write and close the connection.
@@ -144,8 +155,8 @@ pub struct Conversation {
     pending_bytes: usize,
     /// The newest transaction that the client was told of.
     zxid: Zxid,
-    /// Proved identities, in the order they were proved: scheme and name.
-    proved: Vec<(String, String)>,
+    /// Proved identities, in the order they were proved.
+    proved: Vec<Proved>,
 }
 
 impl Conversation {
@@ -157,7 +168,11 @@ impl Conversation {
             pending: VecDeque::new(),
             pending_bytes: 0,
             zxid: Zxid(0),
-            proved: alloc::vec![(String::from("ip"), address)],
+            proved: alloc::vec![Proved {
+                scheme: String::from("ip"),
+                id: address.clone(),
+                name: address,
+            }],
         }
     }
 
@@ -209,8 +224,13 @@ impl Conversation {
 
     fn on_request(&mut self, frame: &Bytes, out: &mut Vec<u8>) -> Result<Option<Step>, End> {
         let (RequestHeader { xid, opcode }, mut reader) = decode_request_header(frame)?;
-        let request = Request::read(opcode, &mut reader)?;
-        match ask::turn(request) {
+        let turn = match Request::read(opcode, &mut reader) {
+            Ok(request) => ask::turn(request),
+            // As in ZooKeeper, which reads these before it gives a request its place in line.
+            Err(error) if opcode == Opcode::Auth.number() => return Err(error.into()),
+            Err(_) => ask::unreadable(),
+        };
+        match turn {
             Turn::Ask(asked) => Ok(Some(self.ask((xid, frame.len()), *asked))),
             Turn::Answer(shape, outcome) => {
                 self.answer_here((xid, frame.len()), shape, outcome, out);
@@ -220,7 +240,8 @@ impl Conversation {
             Turn::Prove { scheme, proof } => Ok(Some(Step::Prove { scheme, proof })),
             Turn::Sasl { token } => Ok(Some(Step::Sasl { xid, token })),
             Turn::WhoAmI => {
-                let shape = Shape::WhoAmI(self.proved.clone());
+                let shown = |proved: &Proved| (proved.scheme.clone(), proved.name.clone());
+                let shape = Shape::WhoAmI(self.proved.iter().map(shown).collect());
                 self.answer_here((xid, frame.len()), shape, Ok(Reply::Done), out);
                 Ok(None)
             }
@@ -278,25 +299,19 @@ impl Conversation {
         })
     }
 
-    /// The proof asked about is good: for these identities, scheme and name to show.
-    pub fn proved(&mut self, identities: &[(String, String)], out: &mut Vec<u8>) {
+    /// The proof asked about is good, for these identities.
+    pub fn proved(&mut self, identities: &[Proved], out: &mut Vec<u8>) {
         self.note_proved(identities);
         encode_reply(out, xid::AUTH, 0, &wire::Reply::Empty);
     }
 
     /// The answer to a step of SASL, which may have proved identities.
-    pub fn challenge(
-        &mut self,
-        xid: i32,
-        token: Bytes,
-        identities: &[(String, String)],
-        out: &mut Vec<u8>,
-    ) {
+    pub fn challenge(&mut self, xid: i32, token: Bytes, identities: &[Proved], out: &mut Vec<u8>) {
         self.note_proved(identities);
         encode_reply(out, xid, 0, &wire::Reply::Sasl(Secret(Some(token))));
     }
 
-    fn note_proved(&mut self, identities: &[(String, String)]) {
+    fn note_proved(&mut self, identities: &[Proved]) {
         for identity in identities {
             if !self.proved.contains(identity) {
                 self.proved.push(identity.clone());

@@ -43,7 +43,10 @@ pub(super) enum Shape {
         wrong: Option<(u32, ErrorCode)>,
     },
     /// A result for each read.
-    MultiRead,
+    MultiRead {
+        /// For each read, why it was not asked for; `None`: it was.
+        wrong: Vec<Option<ErrorCode>>,
+    },
     /// Events first, then a header alone.
     Restored,
     /// That a persistent watch was added.
@@ -58,6 +61,8 @@ pub(super) enum Shape {
     WhoAmI(Vec<(String, String)>),
     /// A header alone; then the connection ends.
     Closed,
+    /// That the request cannot be read.
+    Unreadable,
 }
 
 /// A transaction's number as ZooKeeper counts.
@@ -158,9 +163,15 @@ fn body_of<'a>(shape: &'a Shape, reply: &'a Reply) -> Result<wire::Reply<'a>, Zo
             let results = opcodes.iter().zip(replies).map(|(opcode, one)| result_of(*opcode, one));
             wire::Reply::Multi(Multi(results.collect()))
         }
-        (Shape::MultiRead, Reply::MultiRead(replies)) => {
-            wire::Reply::MultiRead(Multi(replies.iter().map(read_of).collect()))
+        (Shape::MultiRead { wrong }, Reply::MultiRead(replies)) => {
+            let mut replies = replies.iter();
+            let result = |wrong: &Option<ErrorCode>| match wrong {
+                Some(code) => Some(MultiReadResult::Error(error_of(*code))),
+                None => replies.next().map(read_of),
+            };
+            wire::Reply::MultiRead(Multi(wrong.iter().filter_map(result).collect()))
         }
+        (Shape::Unreadable, _) => return Err(ZooKeeperError::MarshallingError),
         (Shape::Added, _) => wire::Reply::Error(ZooKeeperError::Ok),
         (Shape::Watches, Reply::Count(0)) => return Err(ZooKeeperError::NoWatcher),
         (Shape::Watches, _) => wire::Reply::Empty,

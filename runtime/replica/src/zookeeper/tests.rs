@@ -72,6 +72,10 @@ fn attached() -> Conversation {
     conversation
 }
 
+fn proved(scheme: &str, name: &str) -> Proved {
+    Proved { scheme: scheme.to_string(), id: name.to_string(), name: name.to_string() }
+}
+
 /// What is asked of the replica: number, oldest number without a reply, operation.
 fn ask(conversation: &mut Conversation, frame: &Bytes) -> (u64, u64, Operation) {
     let mut out = Vec::new();
@@ -316,7 +320,7 @@ fn signs_of_life_and_proofs_are_answered_at_once() {
     out.clear();
     let step = conversation.on_frame(&proof(), &mut out).unwrap();
     assert!(matches!(step, Some(Step::Prove { scheme, .. }) if scheme == "digest"));
-    conversation.proved(&[("digest".to_string(), "ann".to_string())], &mut out);
+    conversation.proved(&[proved("digest", "ann")], &mut out);
     assert_eq!(headers(&out, Opcode::Auth), [(xid::AUTH, 0, ZooKeeperError::Ok)]);
     out.clear();
     conversation.on_frame(&proof(), &mut out).unwrap();
@@ -331,7 +335,7 @@ fn a_step_of_sasl_is_answered_under_its_own_number() {
     let token = Secret(Some(Bytes::from_static(b"token")));
     let step = conversation.on_frame(&request(1, &Request::Sasl(token)), &mut out).unwrap();
     assert_eq!(step, Some(Step::Sasl { xid: 1, token: Bytes::from_static(b"token") }));
-    let user = ("sasl".to_string(), "ann".to_string());
+    let user = proved("sasl", "ann");
     conversation.challenge(1, Bytes::from_static(b"proof"), core::slice::from_ref(&user), &mut out);
     assert_eq!(headers(&out, Opcode::Sasl), [(1, 0, ZooKeeperError::Ok)]);
     out.clear();

@@ -14,8 +14,8 @@ mod server_line;
 mod tests;
 
 use super::{
-    ClientCertificates, ConfigurationError, MemberConfig, NATIVE_PORT, PEER_PORT, ServerConfig,
-    Timeouts, TlsPaths, VerifyMode, check_whole, is_plain_name,
+    ClientCertificates, ConfigurationError, MemberConfig, NATIVE_PORT, PEER_PORT, RecipesConfig,
+    ServerConfig, Timeouts, TlsPaths, VerifyMode, check_whole, is_plain_name,
 };
 use crate::certificates::AUTHORITY_FILE;
 use crate::zookeeper::ZooKeeperConfig;
@@ -218,6 +218,7 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             data_dir,
             timeouts: Timeouts::default(),
             verify: VerifyMode::Sample,
+            recipes: RecipesConfig::default(),
             limits,
         };
         if config.join && config.members.len() == 1 {

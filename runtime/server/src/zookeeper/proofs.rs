@@ -4,16 +4,8 @@
 //! Invariant: a password is hashed at once and is in no identity, log or error.
 
 use data_encoding::BASE64;
+use quorate_replica::zookeeper::Proved;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-
-/// What a proof proves.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Proof {
-    /// For ACLs: scheme and id.
-    pub(super) identities: Vec<(String, String)>,
-    /// For the client to see: scheme and name.
-    pub(super) shown: Vec<(String, String)>,
-}
 
 /// What the proof proves of a client at this address; `None`: nothing. `super_digest`: whose password
 /// makes an administrator.
@@ -21,22 +13,22 @@ pub(super) fn check_proof(
     scheme: &str,
     proof: &[u8],
     (address, super_digest): (&str, Option<&str>),
-) -> Option<Proof> {
+) -> Option<Vec<Proved>> {
+    let proved = |scheme: &str, id: &str, name: &str| Proved {
+        scheme: scheme.to_owned(),
+        id: id.to_owned(),
+        name: name.to_owned(),
+    };
     match scheme {
         "digest" => {
             let text = std::str::from_utf8(proof).ok()?;
             let user = text.split(':').next().unwrap_or("");
             let id = digest_id(user, text);
             let is_super = super_digest == Some(id.as_str());
-            let administrator = is_super.then(|| (String::from("super"), String::new()));
-            let own = (String::from("digest"), id);
-            let shown = vec![(String::from("digest"), user.to_owned())];
-            Some(Proof { identities: administrator.into_iter().chain([own]).collect(), shown })
+            let administrator = is_super.then(|| proved("super", "", ""));
+            Some(administrator.into_iter().chain([proved("digest", &id, user)]).collect())
         }
-        "ip" => {
-            let identity = (String::from("ip"), address.to_owned());
-            Some(Proof { identities: vec![identity.clone()], shown: vec![identity] })
-        }
+        "ip" => Some(vec![proved("ip", address, address)]),
         _ => None,
     }
 }
@@ -57,12 +49,14 @@ mod tests {
     #[test]
     fn a_digest_is_zookeepers() {
         let proof = check_proof("digest", b"super:test", ("::1", None)).unwrap();
-        assert_eq!(proof.identities, [("digest".into(), SUPER.into())]);
-        assert_eq!(proof.shown, [("digest".into(), "super".into())]);
+        let own = Proved { scheme: "digest".into(), id: SUPER.into(), name: "super".into() };
+        assert_eq!(proof, std::slice::from_ref(&own));
         let proof = check_proof("digest", b"super:test", ("::1", Some(SUPER))).unwrap();
-        assert_eq!(proof.identities[0], ("super".into(), String::new()));
+        let administrator =
+            Proved { scheme: "super".into(), id: String::new(), name: String::new() };
+        assert_eq!(proof, [administrator, own]);
         let other = check_proof("digest", b"super:tesd", ("::1", Some(SUPER))).unwrap();
-        assert_eq!(other.identities.len(), 1);
+        assert_eq!(other.len(), 1);
     }
 
     #[test]

@@ -112,10 +112,11 @@ fn is_serving(address: SocketAddr) -> bool {
     let answer = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, WORD_DEADLINE)?;
         stream.set_read_timeout(Some(WORD_DEADLINE))?;
-        stream.write_all(b"ruok")?;
+        // It answers `ruok` before it takes sessions.
+        stream.write_all(b"srvr")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)
     };
-    answer().is_ok_and(|text| text == "imok")
+    answer().is_ok_and(|text| text.contains("Mode:"))
 }

@@ -42,7 +42,7 @@ fn resumed() -> Vec<Step> {
 
 fn expired() -> Vec<Step> {
     vec![
-        act("x", Act::Connect(2_000)),
+        act("x", Act::Connect(4_000)),
         on("x", create("/s/x", "", EPHEMERAL)),
         ann(exists("/s/x", true)),
         act("x", Act::Drop),
