@@ -104,7 +104,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "quorate-scenarios",
         ],
     ),
-    ("quorate-conformance", &["quorate-types", "quorate-client"]),
+    ("quorate-conformance", &["quorate-types", "quorate-wire", "quorate-client"]),
     (
         "quorate-bench",
         &["quorate-types", "quorate-raft", "quorate-machine", "quorate-client", "quorate-wire"],
