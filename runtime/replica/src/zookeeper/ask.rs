@@ -72,6 +72,7 @@ pub(super) fn turn(request: Request<'_>) -> Step {
         }),
         Request::SetData(set) => set_data(set),
         Request::SetAcl(set) => set_acl(set),
+        Request::Multi(multi) if multi.0.iter().any(lacks_time) => return unreadable(),
         Request::Multi(multi) => multi_of(multi.0),
         Request::Reconfig(_) => Err(ErrorCode::ReconfigurationDisabled),
         Request::Exists(_)
@@ -248,6 +249,24 @@ fn set_acl(set: SetAcl<'_>) -> Translated {
     Ok((Operation::SetAcl { path, acl, expected_version: Some(set.version) }, Shape::Stat))
 }
 
+/// Whether a create of a multi has a mode that needs a time and is of those without one: to ZooKeeper
+/// such a multi cannot be read.
+fn lacks_time(operation: &WireOperation<'_>) -> bool {
+    match operation {
+        WireOperation::Create(create)
+        | WireOperation::Create2(create)
+        | WireOperation::CreateContainer(create) => has_time(create.mode),
+        _ => false,
+    }
+}
+
+fn has_time(mode: i32) -> bool {
+    matches!(
+        wire::CreateMode::from_number(mode),
+        Some(wire::CreateMode::PersistentTtl | wire::CreateMode::PersistentSequentialTtl)
+    )
+}
+
 fn multi_of(wanted: Vec<WireOperation<'_>>) -> Translated {
     let mut opcodes = Vec::with_capacity(wanted.len());
     let mut operations = Vec::with_capacity(wanted.len());
@@ -273,12 +292,25 @@ fn multi_of(wanted: Vec<WireOperation<'_>>) -> Translated {
     }
 }
 
+/// The mode decides what the result looks like, before the opcode does.
+fn created_item(create: Create<'_>, opcode: Opcode) -> (Opcode, Result<MultiOperation, ErrorCode>) {
+    let is_container = create.mode == wire::CreateMode::Container.number();
+    (if is_container { Opcode::Create2 } else { opcode }, creation(create))
+}
+
 fn item_of(operation: WireOperation<'_>) -> (Opcode, Result<MultiOperation, ErrorCode>) {
     match operation {
-        WireOperation::Create(create) => (Opcode::Create, creation(create)),
-        WireOperation::Create2(create) => (Opcode::Create2, creation(create)),
-        WireOperation::CreateContainer(create) => (Opcode::Create2, creation(create)),
-        WireOperation::CreateTtl(create) => (Opcode::Create2, creation_ttl(create)),
+        WireOperation::Create(create) => created_item(create, Opcode::Create),
+        WireOperation::Create2(create) | WireOperation::CreateContainer(create) => {
+            created_item(create, Opcode::Create2)
+        }
+        WireOperation::CreateTtl(create) if has_time(create.mode) => {
+            (Opcode::Create2, creation_ttl(create))
+        }
+        // Without a mode that needs it, the time does not count.
+        WireOperation::CreateTtl(CreateTtl { path, data, acl, mode, .. }) => {
+            created_item(Create { path, data, acl, mode }, Opcode::Create)
+        }
         WireOperation::Delete(PathVersion { path, version }) => {
             let delete = |path| MultiOperation::Delete { path, expected_version: Some(version) };
             (Opcode::Delete, deleted(path).map(delete))
@@ -467,6 +499,26 @@ mod tests {
         assert_eq!(delete("a"), Some(ErrorCode::BadArguments));
         assert_eq!(delete("/a//b"), Some(ErrorCode::NoNode));
         assert_eq!(delete("/a/b"), None);
+    }
+
+    #[test]
+    fn in_a_multi_the_mode_of_a_create_counts_more_than_its_opcode() {
+        let create = |mode| Create { path: "/a", data: None, acl: Vec::new(), mode };
+        let ttl = |mode| CreateTtl { path: "/a", data: None, acl: Vec::new(), mode, ttl_ms: 0 };
+        for (operation, opcode) in [
+            (WireOperation::Create(create(0)), Opcode::Create),
+            (WireOperation::Create(create(4)), Opcode::Create2),
+            (WireOperation::Create2(create(0)), Opcode::Create2),
+            (WireOperation::CreateTtl(ttl(0)), Opcode::Create),
+        ] {
+            let (told, translated) = item_of(operation);
+            assert_eq!(told, opcode);
+            assert!(translated.is_ok());
+        }
+        assert_eq!(item_of(WireOperation::CreateTtl(ttl(5))).1, Err(ErrorCode::BadArguments));
+        let timeless = Multi([WireOperation::Create(create(5))].into());
+        let step = turn(Request::Multi(timeless));
+        assert!(matches!(step, Step::Answer(Shape::Unreadable, _)));
     }
 
     #[test]

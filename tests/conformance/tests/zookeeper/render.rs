@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quorate_conformance::ZooKeeperEvent;
 use quorate_wire::zookeeper::{
     Acl, ChildrenStat, DataStat, MultiReadResult, MultiResult, Opcode, Reply, ReplyHeader,
-    ServerMessage, Stat,
+    ServerMessage, Stat, ZooKeeperError,
 };
 use std::collections::BTreeMap;
 
@@ -75,6 +75,10 @@ impl Names {
         if opcode == Opcode::Auth.number() {
             return if header.zxid == 0 { "" } else { " with a zxid" };
         }
+        if header.error == ZooKeeperError::Unimplemented {
+            // ZooKeeper tells none then.
+            return "";
+        }
         let before = self.newest;
         self.newest = before.max(header.zxid);
         if header.zxid < before { " with an old zxid" } else { "" }
@@ -122,9 +126,11 @@ impl Names {
             Reply::ChildrenNumber(count) => format!("{count} below"),
             Reply::Error(error) => format!("error {error:?}"),
             Reply::WhoAmI(infos) => {
-                let infos: Vec<String> =
-                    infos.iter().map(|info| format!("{}:{}", info.scheme, info.user)).collect();
-                infos.join(", ")
+                let shown = infos.iter().map(|info| format!("{}:{}", info.scheme, info.user));
+                let mut shown: Vec<String> = shown.collect();
+                // ZooKeeper keeps them in a set.
+                shown.sort_unstable();
+                shown.join(", ")
             }
         }
     }

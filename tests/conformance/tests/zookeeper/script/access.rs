@@ -1,5 +1,6 @@
 //! Who may do what: identities, ACLs as given and as shown, refusals of each operation.
 
+use crate::explained;
 use crate::step::*;
 use quorate_wire::zookeeper::Request;
 
@@ -45,9 +46,17 @@ fn shapes() -> Vec<Step> {
         (0x8000_0000, "world", "anyone"),
     ];
     for entry in entries {
-        steps.push(on("carl", create_with("/acl/s-", &[entry])));
-        steps.push(on("carl", get_acl("/acl/s-")));
-        steps.push(ann(delete("/acl/s-", ANY)));
+        let tried = [
+            on("carl", create_with("/acl/s-", &[entry])),
+            on("carl", get_acl("/acl/s-")),
+            ann(delete("/acl/s-", ANY)),
+        ];
+        let reason = match entry {
+            (permissions, ..) if permissions > ALL => Some(explained::UNKNOWN_PERMISSIONS),
+            (_, "ip", "::1") => Some(explained::IPV6),
+            _ => None,
+        };
+        steps.extend(tried.map(|step| Step { explained: reason, ..step }));
     }
     steps.extend([
         ann(create_with("/acl/two", &[(READ, "world", "anyone"), (ALL, "digest", ANN)])),
@@ -98,7 +107,7 @@ fn identities() -> Vec<Step> {
 fn refusals() -> Vec<Step> {
     let tried = |path: &'static str, child: &'static str| {
         let mut steps = vec![
-            bob(exists(path, false)).explained(crate::explained::EXISTS_READS),
+            bob(exists(path, false)).explained(explained::EXISTS_READS),
             bob(get(path, false)),
             bob(children(path, false)),
             bob(children2(path, false)),
@@ -156,7 +165,7 @@ fn order() -> Vec<Step> {
         let exists_step = if permission == READ {
             exists_step
         } else {
-            exists_step.explained(crate::explained::EXISTS_READS)
+            exists_step.explained(explained::EXISTS_READS)
         };
         steps.extend([
             ann(create_with(path, &[stranger, (ALL, "digest", ANN)])),

@@ -1,5 +1,6 @@
 //! Sessions begin; znodes of every kind are created: paths, modes, sequential names, TTLs.
 
+use crate::explained;
 use crate::step::*;
 use quorate_wire::zookeeper::{Create, Request};
 
@@ -32,7 +33,7 @@ fn plain() -> Vec<Step> {
         ann(create2("/c/a", "one", PERSISTENT)),
         ann(create("/c/a/b", "", PERSISTENT)),
         ann(Request::Create2(Create { data: None, ..creation("/c/null", "", PERSISTENT, OPEN) })),
-        ann(get("/c/null", false)),
+        ann(get("/c/null", false)).explained(explained::NULL_DATA),
         ann(create("/c/nobody/x", "", PERSISTENT)),
         ann(create("/c/nobody/x/y", "", EPHEMERAL)),
         ann(create("/", "", PERSISTENT)),
@@ -107,7 +108,10 @@ fn bad_paths() -> Vec<Step> {
             ann(get_acl(path)),
             ann(set_acl(path, OPEN, ANY)),
             ann(set_acl(path, &[], ANY)),
-            ann(Request::Sync(path)),
+            Step {
+                explained: path.contains('\u{1f600}').then_some(explained::HALVES),
+                ..ann(Request::Sync(path))
+            },
             ann(create(path, "", SEQUENTIAL)),
             ann(create(path, "", EPHEMERAL_SEQUENTIAL)),
             ann(container(path, CONTAINER)),
@@ -152,12 +156,12 @@ fn unnamed() -> Vec<Step> {
         ann(create("/num/", "", PERSISTENT)),
         ann(create("/num/", "", EPHEMERAL)),
         ann(container("/num/", CONTAINER)),
-        ann(create("/num/.", "", SEQUENTIAL)),
-        ann(create("/num/..", "", SEQUENTIAL)),
         ann(create("/num//", "", SEQUENTIAL)),
         ann(create("/num/./x", "", SEQUENTIAL)),
         ann(create("/nobody/", "", SEQUENTIAL)),
         ann(children2("/num", false)),
+        ann(create("/num/.", "", SEQUENTIAL)).explained(explained::DOTS_WITH_NUMBER),
+        ann(create("/num/..", "", SEQUENTIAL)).explained(explained::DOTS_WITH_NUMBER),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! Sessions go on, move, expire and end; requests that nobody may make.
 
+use crate::explained;
 use crate::step::*;
 use quorate_wire::zookeeper::{Reconfig, Request};
 
@@ -20,22 +21,24 @@ fn resumed() -> Vec<Step> {
         on("s", auth("digest", "ann:one")),
         act("s", Act::Drop),
         ann(exists("/s/e", false)),
+        act("s3", resume("s", Password::Wrong, Seen::Nothing)),
+        act("s4", resume("s", Password::Empty, Seen::Nothing)),
+        act("s6", resume("s", Password::Right, Seen::Future)),
         act("s2", resume("s", Password::Right, Seen::Nothing)),
         on("s2", Request::GetEphemerals("/")),
         on("s2", Request::WhoAmI),
         on("s2", check_watches("/s", ANY_KIND)),
         on("s2", create2("/s/f", "", EPHEMERAL)),
-        act("s3", resume("s", Password::Wrong, Seen::Nothing)),
-        act("s4", resume("s", Password::Empty, Seen::Nothing)),
-        on("s2", exists("/s/e", false)),
         // The older connection of a session goes.
         act("s5", resume("s", Password::Right, Seen::Newest)),
-        on("s5", exists("/s/f", false)),
-        act("s6", resume("s", Password::Right, Seen::Future)),
         on("s5", exists("/s/f", false)),
         act("s7", Act::ResumeUnknown),
         on("s5", Request::CloseSession),
         ann(children("/s", false)),
+        act("t", Act::Connect(30_000)),
+        act("t2", resume("t", Password::Wrong, Seen::Nothing)).explained(explained::WRONG_PASSWORD),
+        act("v", Act::Connect(30_000)),
+        act("v2", resume("v", Password::Right, Seen::Future)).explained(explained::FROM_ELSEWHERE),
         act("s8", resume("s", Password::Right, Seen::Nothing)),
     ]
 }
@@ -73,13 +76,13 @@ fn unknown() -> Vec<Step> {
     let reconfig = Reconfig { joining: None, leaving: Some("1"), new_members: None, config_id: -1 };
     steps.extend([
         act("u7", Act::Connect(30_000)),
-        on("u7", Request::CreateSession),
+        on("u7", Request::CreateSession).explained(explained::CREATE_SESSION),
         act("u8", Act::Connect(30_000)),
         on("u8", Request::Reconfig(reconfig)),
         ann(create("/s/empty", "", PERSISTENT)),
         act("u9", Act::Connect(30_000)),
         on("u9", Request::DeleteContainer(Some(bytes::Bytes::from_static(b"/s/empty"))))
-            .explained(crate::explained::DELETE_CONTAINER),
+            .explained(explained::DELETE_CONTAINER),
         ann(Request::CloseSession),
         bob(Request::CloseSession),
     ]);

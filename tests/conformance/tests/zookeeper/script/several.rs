@@ -1,5 +1,6 @@
 //! Several operations in one request: done together or not at all, and several reads.
 
+use crate::explained;
 use crate::step::*;
 use quorate_wire::zookeeper::{Create, MultiOperation};
 
@@ -19,7 +20,8 @@ fn done() -> Vec<Step> {
             m_check("/m/b", 1),
             m_delete("/m/b/x", ANY),
             m_delete("/m/b", 1),
-        ])),
+        ]))
+        .explained(explained::MULTI_CREATE2),
         ann(exists("/m", false)),
         ann(multi([
             m_create("/m/s-", SEQUENTIAL),
@@ -27,7 +29,8 @@ fn done() -> Vec<Step> {
             m_create("/m/s-", EPHEMERAL_SEQUENTIAL),
             m_create2("/m/e", EPHEMERAL),
             m_create("/m/", SEQUENTIAL),
-        ])),
+        ]))
+        .explained(explained::MULTI_CREATE2),
         ann(multi([
             m_ttl("/m/t", TTL, 100_000),
             m_ttl("/m/t-", TTL_SEQUENTIAL, 100_000),
@@ -43,13 +46,14 @@ fn done() -> Vec<Step> {
         ann(multi([m_set("/m/a", ANY), m_set("/m/a", ANY), m_set("/m/a", 2)])),
         ann(get("/m/a", false)),
         ann(multi([m_check("/m/a", ANY), m_check("/m/a", 3), m_check("/", ANY)])),
-        ann(multi([m_delete("/m/a", ANY), m_create2("/m/a", PERSISTENT)])),
+        ann(multi([m_delete("/m/a", ANY), m_create2("/m/a", PERSISTENT)]))
+            .explained(explained::MULTI_CREATE2),
         ann(get("/m/a", false)),
         ann(multi([MultiOperation::Create(Create {
             data: None,
             ..creation("/m/null", "", PERSISTENT, OPEN)
         })])),
-        ann(get("/m/null", false)),
+        ann(get("/m/null", false)).explained(explained::NULL_DATA),
         ann(multi([m_check("/m/a", ANY)])),
         ann(exists("/m", false)),
     ]
@@ -133,7 +137,7 @@ fn wrong() -> Vec<Step> {
         act("w5", Act::Connect(30_000)),
         act("w5", Act::Raw(4, Vec::new())),
         act("w6", Act::Connect(30_000)),
-        act("w6", Act::Raw(4, vec![255, 255, 255, 255, 0])),
+        act("w6", Act::Raw(4, vec![255, 255, 255, 255, 0])).explained(explained::NULL_PATH),
         act("w7", Act::Connect(30_000)),
         act("w7", Act::Raw(22, [0, 0, 0, 1, 0, 255, 255, 255, 255].to_vec())),
     ]

@@ -1,8 +1,9 @@
 //! Reads, changes and deletions of what is there: versions, stats, null and empty data.
 
+use crate::explained;
 use crate::step::*;
 use bytes::Bytes;
-use quorate_wire::zookeeper::{Request, SetData};
+use quorate_wire::zookeeper::{Multi, MultiOperation, Request, SetData};
 
 pub(super) fn steps() -> Vec<Step> {
     [versions(), deletions(), stats(), data(), system(), large()].concat()
@@ -113,18 +114,16 @@ fn data() -> Vec<Step> {
         ann(get("/data", false)),
         ann(set("/data", "full", ANY)),
         ann(null("/data")),
-        ann(get("/data", false)),
+        ann(get("/data", false)).explained(explained::NULL_DATA),
         ann(set("/data", "", ANY)),
         ann(get("/data", false)),
-        ann(Request::Multi(quorate_wire::zookeeper::Multi(vec![
-            quorate_wire::zookeeper::MultiOperation::SetData(SetData {
-                path: "/data",
-                data: None,
-                version: ANY,
-            }),
-        ]))),
-        ann(get("/data", false)),
-        ann(multi_read([r_get("/data")])),
+        ann(Request::Multi(Multi(vec![MultiOperation::SetData(SetData {
+            path: "/data",
+            data: None,
+            version: ANY,
+        })]))),
+        ann(get("/data", false)).explained(explained::NULL_DATA),
+        ann(multi_read([r_get("/data")])).explained(explained::NULL_DATA),
         ann(Request::SetData(SetData {
             path: "/data",
             data: Some(Bytes::from_static(b"\0\xff\x80")),
@@ -136,9 +135,9 @@ fn data() -> Vec<Step> {
 
 fn system() -> Vec<Step> {
     vec![
-        ann(delete("/zookeeper", ANY)).explained(crate::explained::SYSTEM_ZNODES),
-        ann(delete("/zookeeper/quota", ANY)).explained(crate::explained::SYSTEM_ZNODES),
-        ann(delete("/zookeeper/config", ANY)).explained(crate::explained::SYSTEM_ZNODES),
+        ann(delete("/zookeeper", ANY)).explained(explained::SYSTEM_ZNODES),
+        ann(delete("/zookeeper/quota", ANY)).explained(explained::SYSTEM_ZNODES),
+        ann(delete("/zookeeper/config", ANY)).explained(explained::SYSTEM_ZNODES),
         ann(delete("/", ANY)),
         ann(multi([m_delete("/", ANY)])),
     ]

@@ -1,5 +1,6 @@
 //! Watches of every kind: what fires, what is told of it and when, what is left.
 
+use crate::explained;
 use crate::step::*;
 use quorate_wire::zookeeper::Request;
 
@@ -135,21 +136,17 @@ fn persistent() -> Vec<Step> {
         ann(set_acl("/pw", OPEN, ANY)),
         ann(delete("/pw/a/b", ANY)),
         ann(delete("/pw/a", ANY)),
-        on("eve", get("/pw", true)),
-        on("eve", children("/pw", true)),
         ann(set("/pw", "3", ANY)),
         ann(create("/pw/c", "", PERSISTENT)),
         ann(delete("/pw/c", ANY)),
-        on("eve", get("/pw", true)),
-        on("eve", children("/pw", true)),
         ann(delete("/pw", ANY)),
         ann(create("/pw", "", PERSISTENT)),
         on("eve", set("/pw", "own", ANY)),
         ann(multi([m_set("/pw", ANY), m_create("/pw/m", PERSISTENT), m_set("/pw", ANY)])),
-        on("eve", check_watches("/pw", PERSISTENT_KIND)),
-        on("eve", check_watches("/pw", RECURSIVE_KIND)),
-        on("eve", remove_watches("/pw", PERSISTENT_KIND)),
-        on("eve", remove_watches("/pw", PERSISTENT_KIND)),
+        on("eve", check_watches("/pw", PERSISTENT_KIND)).explained(explained::WATCH_KINDS),
+        on("eve", check_watches("/pw", RECURSIVE_KIND)).explained(explained::WATCH_KINDS),
+        on("eve", remove_watches("/pw", ANY_KIND)),
+        on("eve", remove_watches("/pw", ANY_KIND)),
         ann(set("/pw", "4", ANY)),
     ]
 }
@@ -180,9 +177,9 @@ fn recursive() -> Vec<Step> {
         ann(delete("/rw/c", ANY)),
         ann(delete("/rw", ANY)),
         ann(create("/rw", "", PERSISTENT)),
-        on("eve", remove_watches("/rw/a", RECURSIVE_KIND)),
-        on("eve", remove_watches("/rw", RECURSIVE_KIND)),
-        on("eve", remove_watches("/rw", RECURSIVE_KIND)),
+        on("eve", remove_watches("/rw/a", ANY_KIND)),
+        on("eve", remove_watches("/rw", ANY_KIND)),
+        on("eve", remove_watches("/rw", ANY_KIND)),
         ann(set("/rw", "y", ANY)),
         on("eve", add_watch("/", RECURSIVE)),
         ann(create("/rw/root", "", PERSISTENT)),
@@ -197,18 +194,18 @@ fn mixed() -> Vec<Step> {
         ann(create("/mix", "", PERSISTENT)),
         on("eve", add_watch("/mix", ONE_ZNODE)),
         on("eve", add_watch("/mix", RECURSIVE)),
-        on("eve", check_watches("/mix", PERSISTENT_KIND)),
-        on("eve", check_watches("/mix", RECURSIVE_KIND)),
-        ann(create("/mix/a", "", PERSISTENT)),
+        on("eve", check_watches("/mix", PERSISTENT_KIND)).explained(explained::WATCH_KINDS),
+        on("eve", check_watches("/mix", RECURSIVE_KIND)).explained(explained::WATCH_KINDS),
+        ann(create("/mix/a", "", PERSISTENT)).explained(explained::WATCH_MODES),
         ann(set("/mix", "x", ANY)),
         on("eve", add_watch("/mix", ONE_ZNODE)),
-        on("eve", check_watches("/mix", PERSISTENT_KIND)),
-        on("eve", check_watches("/mix", RECURSIVE_KIND)),
-        ann(create("/mix/b", "", PERSISTENT)),
-        ann(set("/mix/b", "x", ANY)),
+        on("eve", check_watches("/mix", PERSISTENT_KIND)).explained(explained::WATCH_KINDS),
+        on("eve", check_watches("/mix", RECURSIVE_KIND)).explained(explained::WATCH_KINDS),
+        ann(create("/mix/b", "", PERSISTENT)).explained(explained::WATCH_MODES),
+        ann(set("/mix/b", "x", ANY)).explained(explained::WATCH_MODES),
         on("eve", get("/mix", true)),
         ann(set("/mix", "y", ANY)),
-        ann(set("/mix", "z", ANY)),
+        ann(set("/mix", "z", ANY)).explained(explained::WATCH_MODES),
         on("eve", remove_watches("/mix", ANY_KIND)),
         on("eve", check_watches("/mix", ANY_KIND)),
         on("eve", get("/mix", true)),
@@ -227,19 +224,21 @@ fn mixed() -> Vec<Step> {
 fn removed() -> Vec<Step> {
     let mut steps = vec![ann(create("/un", "", PERSISTENT))];
     for kind in [CHILDREN_KIND, DATA_KIND, ANY_KIND, PERSISTENT_KIND, RECURSIVE_KIND, 0, 6, -1] {
-        steps.push(on("eve", check_watches("/un", kind)));
-        steps.push(on("eve", remove_watches("/un", kind)));
+        let tried = [on("eve", check_watches("/un", kind)), on("eve", remove_watches("/un", kind))];
+        let is_new = matches!(kind, PERSISTENT_KIND | RECURSIVE_KIND);
+        let reason = is_new.then_some(explained::WATCH_KINDS);
+        steps.extend(tried.map(|step| Step { explained: reason, ..step }));
     }
     steps.extend([
-        on("eve", check_watches("bad", ANY_KIND)),
-        on("eve", remove_watches("bad", DATA_KIND)),
+        on("eve", check_watches("bad", ANY_KIND)).explained(explained::WATCH_ON_NO_PATH),
+        on("eve", remove_watches("bad", DATA_KIND)).explained(explained::WATCH_ON_NO_PATH),
         on("eve", get("/un", true)),
-        bob(check_watches("/un", DATA_KIND)),
+        bob(check_watches("/un", DATA_KIND)).explained(explained::OTHERS_WATCHES),
         on("eve", check_watches("/un", CHILDREN_KIND)),
         on("eve", check_watches("/un", DATA_KIND)),
         on("eve", check_watches("/un", ANY_KIND)),
-        on("eve", check_watches("/un", PERSISTENT_KIND)),
-        on("eve", check_watches("/un", RECURSIVE_KIND)),
+        on("eve", check_watches("/un", PERSISTENT_KIND)).explained(explained::WATCH_KINDS),
+        on("eve", check_watches("/un", RECURSIVE_KIND)).explained(explained::WATCH_KINDS),
         on("eve", remove_watches("/un", CHILDREN_KIND)),
         on("eve", remove_watches("/un", DATA_KIND)),
         on("eve", check_watches("/un", DATA_KIND)),
@@ -268,11 +267,15 @@ fn removed_by_any() -> Vec<Step> {
     for mode in [ONE_ZNODE, RECURSIVE] {
         steps.push(on("eve", add_watch("/un", mode)));
         for kind in [CHILDREN_KIND, DATA_KIND, PERSISTENT_KIND, RECURSIVE_KIND, ANY_KIND] {
-            steps.push(on("eve", check_watches("/un", kind)));
+            let reason = match kind {
+                ANY_KIND => None,
+                CHILDREN_KIND | DATA_KIND => Some(explained::OTHERS_WATCHES),
+                _ => Some(explained::WATCH_KINDS),
+            };
+            let step = on("eve", check_watches("/un", kind));
+            steps.push(Step { explained: reason, ..step });
         }
         steps.extend([
-            on("eve", remove_watches("/un", DATA_KIND)),
-            on("eve", remove_watches("/un", CHILDREN_KIND)),
             ann(set("/un", "y", ANY)),
             on("eve", remove_watches("/un", ANY_KIND)),
             ann(set("/un", "z", ANY)),
@@ -306,7 +309,8 @@ fn restored() -> Vec<Step> {
         ann(create("/sw/child", "", PERSISTENT)),
         act("eve", Act::Restore(set_watches(all), Seen::Nothing)),
         act("eve", Act::Restore(set_watches([&[], &[], &[]]), Seen::Mark)),
-        act("eve", Act::Restore(set_watches([&["bad", ""], &["/x/"], &["//"]]), Seen::Mark)),
+        act("eve", Act::Restore(set_watches([&["bad", ""], &["/x/"], &["//"]]), Seen::Mark))
+            .explained(explained::WATCH_ON_NO_PATH),
         act("eve", Act::Restore(set_watches([&["/sw"], &["/sw"], &["/sw"]]), Seen::Newest)),
         ann(delete("/sw/child", ANY)),
         ann(set("/sw", "last", ANY)),
@@ -323,11 +327,11 @@ fn restored_persistent() -> Vec<Step> {
         act("eve", Act::Restore(set_watches2(all), Seen::Mark)),
         ann(set("/sw2/p", "newer", ANY)),
         ann(create("/sw2/p/x", "", PERSISTENT)),
-        ann(create("/sw2/no", "", PERSISTENT)),
+        ann(create("/sw2/no", "", PERSISTENT)).explained(explained::WATCH_MODES),
         ann(set("/sw2", "newer", ANY)),
         ann(delete("/sw2/no", ANY)),
-        on("eve", check_watches("/sw2", RECURSIVE_KIND)),
-        on("eve", check_watches("/sw2/p", PERSISTENT_KIND)),
+        on("eve", check_watches("/sw2", RECURSIVE_KIND)).explained(explained::WATCH_KINDS),
+        on("eve", check_watches("/sw2/p", PERSISTENT_KIND)).explained(explained::WATCH_KINDS),
         on("eve", remove_watches("/sw2", ANY_KIND)),
         on("eve", remove_watches("/sw2/p", ANY_KIND)),
         act("eve", Act::Restore(set_watches2([&[], &[], &[], &[], &[]]), Seen::Nothing)),
@@ -364,11 +368,11 @@ fn unreadable() -> Vec<Step> {
         ann(set_acl("/hid", mine, ANY)),
         ann(set("/hid", "secret", ANY)),
         ann(delete("/hid/c", ANY)),
-        on("eve", check_watches("/hid", DATA_KIND)),
-        on("eve", check_watches("/hid", CHILDREN_KIND)),
+        on("eve", check_watches("/hid", DATA_KIND)).explained(explained::KEPT_WATCH),
+        on("eve", check_watches("/hid", CHILDREN_KIND)).explained(explained::KEPT_WATCH),
         ann(set_acl("/hid", OPEN, ANY)),
-        ann(set("/hid", "open", ANY)),
-        ann(delete("/hid", ANY)),
+        ann(set("/hid", "open", ANY)).explained(explained::KEPT_WATCH),
+        ann(delete("/hid", ANY)).explained(explained::KEPT_WATCH),
     ]
 }
 
