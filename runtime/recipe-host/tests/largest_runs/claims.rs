@@ -23,8 +23,12 @@ fn a_lock_passes_on_over_all_the_places_of_a_session_that_ends() {
     driven.judge();
 }
 
+/// The place of the last client: the lock's znode has had so many children when it comes.
+const LAST_PLACE: usize = 1_440;
+
+/// The higher its number, the sooner its turn, so that each is before those that are looked at before it.
 fn contender_path(number: usize) -> ZnodePath {
-    path(&format!("/r/a/_c_{number:036}-lock-{:010}", 9_999 - number))
+    path(&format!("/r/a/_c_{number:036}-lock-{:010}", LAST_PLACE - number))
 }
 
 /// A child by which a client of ZooKeeper contends, of the longest that are usual.
@@ -44,7 +48,7 @@ fn a_shared_lock_passes_on_among_as_many_clients_as_one_run_looks_at() {
         driven.parked(first, "acquire", &acquire);
     }
     let waiting = driven.parked(next, "acquire", &acquire);
-    // Each is before those that are looked at before it, and all are behind who waits.
+    // All are behind who waits now, and before who will.
     let client = driven.stage.open();
     for number in 0..990 {
         driven.write(client, contender(number));
