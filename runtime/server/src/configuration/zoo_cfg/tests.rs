@@ -135,7 +135,7 @@ fn the_configuration_is_the_same_as_a_toml_of_it() {
 fn every_honoured_or_mapped_key_is_read_and_no_other() {
     let mut fake = Fake::of_server(2);
     fake.files.insert(PathBuf::from("/etc/lines"), String::from(LINES));
-    let text = format!("{SAMPLE}dynamicConfigFile=/etc/lines\n");
+    let text = format!("{SAMPLE}dynamicConfigFile=/etc/lines\nmaxClientCnxns=60\n");
     let path = Path::new("/etc/zoo.cfg");
     let mut reading = Reading::new(text.as_bytes(), path, &fake).unwrap();
     reading.config().unwrap();
