@@ -9,13 +9,10 @@ use crate::profile::Profile;
 use anyhow::{Context, Result};
 use quorate_server::ServerConfig;
 use quorate_server::certificates::{AUTHORITY_FILE, ClusterAuthority};
-use quorate_server::configuration::zoo_cfg::{Ensemble, TLS_FOLDER};
+use quorate_server::configuration::zoo_cfg::{AUTHORITY_FOLDER, Ensemble, TLS_FOLDER};
 use quorate_types::ServerId;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-
-/// The folder of the authority: its key can let anybody in.
-const AUTHORITY_FOLDER: &str = "authority";
 
 /// `quorate cluster certificates`.
 pub(crate) fn of_zoo_cfg(zoo_cfg: &Path, out: &Path, output: Output) -> Result<()> {

@@ -1,6 +1,10 @@
 //! Recipes whose dearest runs grant to those in line, or step over the places of an ending session.
 
 use crate::driven::{Driven, PARKED_MAX, name};
+use crate::support::stage::path;
+use bytes::Bytes;
+use quorate_types::request::CreateMode;
+use quorate_types::{Operation, ZnodePath};
 use serde_json::{Value, json};
 
 #[test]
@@ -17,6 +21,55 @@ fn a_lock_passes_on_over_all_the_places_of_a_session_that_ends() {
     driven.settle();
     driven.answer(next, waiting);
     driven.judge();
+}
+
+/// The place of the last client: the lock's znode has had so many children when it comes.
+const LAST_PLACE: usize = 1_440;
+
+/// The higher its number, the sooner its turn, so that each is before those that are looked at before it.
+fn contender_path(number: usize) -> ZnodePath {
+    path(&format!("/r/a/_c_{number:036}-lock-{:010}", LAST_PLACE - number))
+}
+
+/// A child by which a client of ZooKeeper contends, of the longest that are usual.
+fn contender(number: usize) -> Operation {
+    let path = contender_path(number);
+    let data = Bytes::from(vec![b'd'; 64]);
+    Operation::Create { path, data, mode: CreateMode::Ephemeral, acl: None }
+}
+
+#[test]
+fn a_shared_lock_passes_on_among_as_many_clients_as_one_run_looks_at() {
+    let mut driven = Driven::open("lock", &json!({ "layout": "zookeeper" }));
+    let (first, next) = (driven.first, driven.stage.open());
+    let acquire = json!({ "note": "n".repeat(1_000) });
+    driven.done(first, "acquire", &acquire);
+    for _ in 0..148 {
+        driven.parked(first, "acquire", &acquire);
+    }
+    let waiting = driven.parked(next, "acquire", &acquire);
+    // All are behind who waits now, and before who will.
+    let client = driven.stage.open();
+    for number in 0..990 {
+        driven.write(client, contender(number));
+    }
+    driven.expire(first);
+    driven.settle();
+    let fence = driven.answer(next, waiting)["fence"].clone();
+    driven.done(next, "release", &json!({ "fence": fence }));
+    driven.done(next, "holder", &json!({}));
+    let refused = driven.call(next, "acquire", &json!({ "wait_ms": 0 }));
+    assert!(refused.is_err(), "{refused:?}");
+    for _ in 0..300 {
+        driven.parked(next, "acquire", &acquire);
+    }
+    let last = driven.stage.open();
+    driven.parked(last, "acquire", &acquire);
+    driven.expire(next);
+    driven.write(client, Operation::Delete { path: contender_path(989), expected_version: None });
+    driven.expire(client);
+    driven.settle();
+    driven.keep_below();
 }
 
 #[test]

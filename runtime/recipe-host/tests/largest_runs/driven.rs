@@ -4,10 +4,11 @@
 //! and event cost. Invariant: a run that breaks fails the test, also one that servers undo in silence.
 
 use crate::support::recipes::component;
-use crate::support::stage::Stage;
+use crate::support::stage::{Stage, path};
 use crate::support::values;
+use quorate_recipe_host::component_digest;
 use quorate_types::limits::Limits;
-use quorate_types::{Outcome, Reply, SessionId};
+use quorate_types::{Operation, Outcome, Reply, SessionId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -35,6 +36,22 @@ impl Driven {
         let first = stage.open();
         stage.install_with(first, &component(name), ("/r", &values::cbor(config)));
         Driven { stage, name, first, dearest: BTreeMap::new() }
+    }
+
+    /// As [`Driven::new`], but clients may write below the mount.
+    pub fn open(name: &'static str, config: &Value) -> Driven {
+        let mut driven = Driven::new(name, config);
+        let digest = component_digest(&component(name));
+        let (path, config) = (path("/r"), values::cbor(config).into());
+        let mounting = Operation::Mount { path, digest, config, open: true, fuel: None };
+        driven.stage.send(driven.first, mounting).expect("the mount is opened");
+        driven
+    }
+
+    /// A client writes below the mount itself.
+    pub fn write(&mut self, session: SessionId, operation: Operation) {
+        self.stage.send(session, operation).expect("it may");
+        self.account();
     }
 
     pub fn call(&mut self, session: SessionId, operation: &str, arguments: &Value) -> Outcome {

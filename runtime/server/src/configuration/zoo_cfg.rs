@@ -34,6 +34,8 @@ use std::path::{Path, PathBuf};
 const CLUSTER: &str = "zookeeper";
 /// Folder of the certificates, in dataDir.
 pub const TLS_FOLDER: &str = "tls";
+/// Folder of the authority among the certificates of a server that made them for itself.
+pub const AUTHORITY_FOLDER: &str = "authority";
 /// Length of a tick if the file does not say it, as in ZooKeeper.
 const TICK_MS: u32 = 3_000;
 /// Session timeouts that a server can keep.
@@ -532,6 +534,16 @@ impl<'a, S: Surroundings> Reading<'a, S> {
     /// Whether this server is to make its own certificates. If there are none and it must not, that is
     /// an error here already: this is who knows what to do about it.
     fn check_certificates(&self, config: &ServerConfig) -> Result<bool, ConfigurationError> {
+        let own_authority = config.data_dir.join(TLS_FOLDER).join(AUTHORITY_FOLDER);
+        if config.members.len() > 1 && self.surroundings.exists(&own_authority) {
+            let message = format!(
+                "this server was alone: it made {}, and stays a cluster of one whatever lines are added, \
+                 beside the cluster that the others would make. Add them to it with `quorate member add`, \
+                 or begin anew with an empty dataDir",
+                own_authority.display()
+            );
+            return Err(self.error(&message));
+        }
         let TlsPaths { authority, certificate, key } = &config.tls;
         let missing = [authority, certificate, key].map(|path| !self.surroundings.exists(path));
         if missing == [false; 3] {

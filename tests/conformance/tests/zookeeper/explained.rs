@@ -26,10 +26,6 @@ pub(crate) const KEPT_WATCH: &str =
 pub(crate) const WATCH_ON_NO_PATH: &str =
     "watches on what is no path are not kept: nothing ever was or will be there";
 
-/// The znodes of ZooKeeper itself are not part of the comparison.
-pub(crate) const SYSTEM_ZNODES: &str =
-    "the znodes below /zookeeper are not compared: deleting one that is not there is told so";
-
 /// Data is a sequence of bytes in the log, in snapshots and for native clients.
 pub(crate) const NULL_DATA: &str =
     "data that was never given is empty here; ZooKeeper keeps null apart from empty";

@@ -411,6 +411,19 @@ fn certificates_that_are_missing_are_asked_for_with_the_next_command() {
 }
 
 #[test]
+fn a_server_that_was_alone_does_not_take_server_lines_for_its_cluster() {
+    let mut fake = Fake::of_server(1);
+    let authority = PathBuf::from("/var/lib/zookeeper/tls/authority/authority.pem");
+    fake.files.insert(authority, String::new());
+    assert!(parse(SAMPLE, &fake).is_ok());
+    let said = parse(&format!("{SAMPLE}{LINES}"), &fake).unwrap_err();
+    assert!(
+        said.contains("stays a cluster of one") && said.contains("quorate member add"),
+        "{said}"
+    );
+}
+
+#[test]
 fn the_data_of_a_zookeeper_is_not_taken_for_an_empty_folder() {
     let theirs = Fake::with(&[("/var/lib/zookeeper/version-2/snapshot.0", "")]);
     assert!(parse(SAMPLE, &theirs).unwrap_err().contains("is data of a ZooKeeper"));

@@ -135,9 +135,9 @@ fn data() -> Vec<Step> {
 
 fn system() -> Vec<Step> {
     vec![
-        ann(delete("/zookeeper", ANY)).explained(explained::SYSTEM_ZNODES),
-        ann(delete("/zookeeper/quota", ANY)).explained(explained::SYSTEM_ZNODES),
-        ann(delete("/zookeeper/config", ANY)).explained(explained::SYSTEM_ZNODES),
+        ann(delete("/zookeeper", ANY)),
+        ann(delete("/zookeeper/quota", ANY)),
+        ann(delete("/zookeeper/config", ANY)),
         ann(delete("/", ANY)),
         ann(multi([m_delete("/", ANY)])),
     ]
