@@ -37,7 +37,7 @@ const BEFORE_NUMBERS: [&str; 3] = ["lock-", "__lock__", "__rlock__"];
 /// Digits of a number.
 const DIGITS: usize = 10;
 /// Children of clients that one look goes through.
-const CONTENDERS_MAX: usize = 1_000;
+const CONTENDERS_MAX: usize = 250;
 /// Of these at a time: their data comes along.
 const PAGE: u32 = 50;
 

@@ -24,7 +24,7 @@ fn a_lock_passes_on_over_all_the_places_of_a_session_that_ends() {
 }
 
 /// The place of the last client: the lock's znode has had so many children when it comes.
-const LAST_PLACE: usize = 1_440;
+const LAST_PLACE: usize = 690;
 
 /// The higher its number, the sooner its turn, so that each is before those that are looked at before it.
 fn contender_path(number: usize) -> ZnodePath {
@@ -50,7 +50,7 @@ fn a_shared_lock_passes_on_among_as_many_clients_as_one_run_looks_at() {
     let waiting = driven.parked(next, "acquire", &acquire);
     // All are behind who waits now, and before who will.
     let client = driven.stage.open();
-    for number in 0..990 {
+    for number in 0..240 {
         driven.write(client, contender(number));
     }
     driven.expire(first);
@@ -66,7 +66,7 @@ fn a_shared_lock_passes_on_among_as_many_clients_as_one_run_looks_at() {
     let last = driven.stage.open();
     driven.parked(last, "acquire", &acquire);
     driven.expire(next);
-    driven.write(client, Operation::Delete { path: contender_path(989), expected_version: None });
+    driven.write(client, Operation::Delete { path: contender_path(239), expected_version: None });
     driven.expire(client);
     driven.settle();
     driven.keep_below();
