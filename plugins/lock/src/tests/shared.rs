@@ -268,8 +268,7 @@ fn too_many_clients_stop_nothing_but_grants() {
     let (mut mount, a, b, c) = shared();
     let grant = acquire(&mut mount, a).done();
     let waiting = acquire(&mut mount, b).parked();
-    let clients: Vec<String> =
-        (0..251).map(|_| contend(&mut mount, Library::Curator, c)).collect();
+    let clients: Vec<String> = (0..251).map(|_| contend(&mut mount, Library::Curator, c)).collect();
     release(&mut mount, a, grant.fence).done();
     assert_eq!(mount.pushed(waiting), None);
     for client in &clients[..10] {
