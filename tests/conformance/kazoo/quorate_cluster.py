@@ -42,8 +42,10 @@ class Server:
         text = self.configuration.read_text()
         section = re.search(r"\[zookeeper\]\nlisten = \"(.*)\"\n(?:.*\n)*?\n", text)
         self.address = section.group(1)
-        named = f'[zookeeper]\nlisten = "{self.address}"\n{SETTINGS}\n'
-        self.configuration.write_text(text.replace(section.group(0), named))
+        # The harness makes a cluster more than once; its folder stays.
+        if SETTINGS not in text:
+            named = f'[zookeeper]\nlisten = "{self.address}"\n{SETTINGS}\n'
+            self.configuration.write_text(text.replace(section.group(0), named))
         self.client_port = int(self.address.rsplit(":", 1)[1])
         self.secure_address = self.address
         self.process = None
