@@ -216,9 +216,20 @@ fn what_is_not_for_clients_is_refused_and_ends_the_conversation() {
         assert_eq!(headers(&out, Opcode::Check), [(1, 7, ZooKeeperError::Unimplemented)]);
         assert!(conversation.on_frame(&request(2, &write("/a")), &mut out).is_err());
     }
+    // No header at all.
     let mut out = Vec::new();
-    let over = attached().on_frame(&Bytes::from_static(b"\0\0\0\x01\0\0\0\x01\0"), &mut out);
+    let over = attached().on_frame(&Bytes::from_static(b"\0\0\0\x01\0"), &mut out);
     assert!(matches!(over, Err(End::Undecodable(_))), "{over:?}");
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_told_so_and_others_go_on() {
+    let mut conversation = attached();
+    let mut out = Vec::new();
+    let unreadable = Bytes::from_static(b"\0\0\0\x01\0\0\0\x01\0");
+    assert_eq!(conversation.on_frame(&unreadable, &mut out), Ok(None));
+    assert_eq!(headers(&out, Opcode::Create), [(1, 7, ZooKeeperError::MarshallingError)]);
+    ask(&mut conversation, &request(2, &write("/a")));
 }
 
 #[test]
