@@ -58,11 +58,16 @@ pub(crate) fn mask_secrets(acl: &mut [AclEntry]) {
     }
 }
 
+/// Whether the identity has one of the permissions `wanted` by this ACL; `None`: open to all.
+fn allows(acl: Option<&[AclEntry]>, identity: &Identity, wanted: &[Permissions]) -> bool {
+    let gives = |entry: &AclEntry| wanted.iter().any(|one| entry.permissions.contains(*one));
+    acl.is_none_or(|acl| acl.iter().any(|entry| gives(entry) && matches(entry, identity)))
+        || is_super(identity)
+}
+
 /// Whether the identity may read what has this ACL; `None`: open to all.
 pub(crate) fn may_read(acl: Option<&[AclEntry]>, identity: &Identity) -> bool {
-    let reads = |entry: &AclEntry| entry.permissions.contains(Permissions::READ);
-    acl.is_none_or(|acl| acl.iter().any(|entry| reads(entry) && matches(entry, identity)))
-        || is_super(identity)
+    allows(acl, identity, &[Permissions::READ])
 }
 
 /// Refuses unless the identity has one of the permissions `wanted` on the znode.
@@ -72,11 +77,7 @@ pub(crate) fn check(
     identity: &Identity,
     wanted: &[Permissions],
 ) -> Result<(), Refusal> {
-    let Some(acl) = &znode.acl else { return Ok(()) };
-    let allowed = acl.iter().any(|entry| {
-        wanted.iter().any(|wanted| entry.permissions.contains(*wanted)) && matches(entry, identity)
-    });
-    if allowed || is_super(identity) {
+    if allows(znode.acl.as_deref().map(Vec::as_slice), identity, wanted) {
         return Ok(());
     }
     let who = &identity.name;

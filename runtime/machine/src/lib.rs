@@ -57,4 +57,4 @@ pub use view::{
     ViewZnode,
 };
 pub use watch::WatchTable;
-pub use znode::{CONTAINER_EMPTY_MS, ZnodeKind};
+pub use znode::{CONTAINER_EMPTY_MS, TTL_MS_MAX, ZnodeKind};

@@ -168,7 +168,9 @@ impl Machine {
     /// The ephemeral znodes of a session whose paths begin so, in order.
     #[must_use]
     pub fn ephemerals(&self, session: SessionId, prefix: &str) -> Vec<ZnodePath> {
-        read::ephemerals(&self.tables, session, prefix)
+        let mut found = read::ephemerals_of(&*self.tables, session);
+        found.retain(|path| path.as_str().starts_with(prefix));
+        found
     }
 
     /// What a watch to be restored has missed since a transaction, by how its znode is now; `None`:

@@ -153,17 +153,11 @@ fn count_below(tables: &Tables, path: &ZnodePath, most: u32) -> Result<u64, Refu
     Ok(count)
 }
 
-/// The ephemeral znodes of a session whose paths begin so, in order.
-pub(crate) fn ephemerals(tables: &Tables, session: SessionId, prefix: &str) -> Vec<ZnodePath> {
+/// The ephemeral znodes of a session, in order.
+pub(crate) fn ephemerals_of(state: &impl State, session: SessionId) -> Vec<ZnodePath> {
     let first = (session, ZnodePath::root());
-    let mut found = Vec::new();
-    tables.scan::<Ephemerals>(Bound::Included(&first), &mut |(owner, path), ()| {
-        if *owner == session && path.as_str().starts_with(prefix) {
-            found.push(path.clone());
-        }
-        *owner == session
-    });
-    found
+    let keys = state.keys_while::<Ephemerals>(&first, |(owner, _)| *owner == session);
+    keys.into_iter().map(|(_, path)| path).collect()
 }
 
 /// ZooKeeper's rule (`DataTree.setWatches`): a znode that is gone was deleted, one that came was
@@ -176,9 +170,8 @@ pub(crate) fn missed(
     (since, applied): (Zxid, Zxid),
 ) -> Option<WatchEvent> {
     let znode = tables.znode(&watch.path);
-    let may_read = znode
-        .as_deref()
-        .is_none_or(|znode| acl::check(znode, &watch.path, identity, &[Permissions::READ]).is_ok());
+    let acl = znode.as_ref().and_then(|znode| znode.acl.as_deref());
+    let may_read = acl::may_read(acl.map(Vec::as_slice), identity);
     let kind = match (watch.kind, &znode) {
         (RestoredKind::Data | RestoredKind::Children, None) => WatchEventKind::Deleted,
         (RestoredKind::Data, Some(znode)) if znode.mzxid > since => WatchEventKind::DataChanged,

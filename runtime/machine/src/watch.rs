@@ -117,8 +117,7 @@ impl WatchTable {
     /// Whether the watcher holds this watch.
     #[must_use]
     pub fn holds(&self, watcher: u64, path: &ZnodePath, mode: WatchMode) -> bool {
-        let modes = self.by_path.get(path).and_then(|watchers| watchers.get(&watcher));
-        modes.is_some_and(|modes| modes.has_any(Modes::of(mode)))
+        self.count_on(watcher, path, Some(mode)) > 0
     }
 
     /// Whether the watcher holds any watch on a path.

@@ -17,6 +17,8 @@ use quorate_types::{
 /// How long an empty container is kept after its last child went, in milliseconds. ZooKeeper looks
 /// every 60 s.
 pub const CONTAINER_EMPTY_MS: u64 = 60_000;
+/// ZooKeeper's longest TTL, in milliseconds.
+pub const TTL_MS_MAX: u64 = 0xff_ffff_ffff;
 
 const DATA_HASH_KEY: u64 = 0x64_61_74_61;
 const PARENT_HASH_KEY: u64 = 0x70_61_72_65;

@@ -334,11 +334,16 @@ pub fn is_plain_name(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('-')
 }
 
+/// What is said of a name that is not plain.
+fn no_cluster_name(name: &str) -> String {
+    let rule = "1 to 63 lower-case letters, digits and dashes, not beginning with a dash";
+    format!("a cluster's name is {rule}, not `{name}`")
+}
+
 fn read_cluster_name(cluster: &Section<'_>) -> Result<String, Refused> {
     let name = cluster.required(cluster.string("name")?, "cluster.name")?;
     if !is_plain_name(name) {
-        let rule = "1 to 63 lower-case letters, digits and dashes, not beginning with a dash";
-        return Err(cluster.error("name", format!("a cluster's name is {rule}, not `{name}`")));
+        return Err(cluster.error("name", no_cluster_name(name)));
     }
     Ok(name.to_owned())
 }

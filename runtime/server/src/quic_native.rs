@@ -273,10 +273,14 @@ fn event_bytes(event: &WatchEvent) -> usize {
     event.path.as_str().len() + event.data.as_ref().map_or(0, |data| data.len())
 }
 
+fn names_bytes(names: &[String]) -> usize {
+    names.iter().map(|name| name.len() + 24).sum()
+}
+
 fn read_reply_bytes(reply: &ReadReply) -> usize {
     match reply {
         ReadReply::Data(data, _) => data.len() + 128,
-        ReadReply::Children(names) => names.iter().map(|name| name.len() + 24).sum(),
+        ReadReply::Children(names) => names_bytes(names),
         ReadReply::Refused(refusal) => refusal.message.len(),
     }
 }
@@ -284,7 +288,7 @@ fn read_reply_bytes(reply: &ReadReply) -> usize {
 fn outcome_bytes(outcome: &Outcome) -> usize {
     match outcome {
         Ok(Reply::Data(data, _) | Reply::Called(data)) => data.len(),
-        Ok(Reply::Children(names, ..)) => names.iter().map(|name| name.len() + 24).sum(),
+        Ok(Reply::Children(names, ..)) => names_bytes(names),
         Ok(Reply::Multi(replies)) => replies.len() * 256,
         Ok(Reply::Recipes(recipes)) => recipes.len() * 4_096,
         Ok(Reply::Mounts(mounts)) => mounts.len() * 256,

@@ -211,18 +211,18 @@ impl ZooKeeperDoor {
     /// From the first byte to the end of a connection.
     async fn converse(&self, stream: TcpStream, from: SocketAddr) {
         let number = self.numbers.next();
-        let address = from.ip().to_canonical();
+        let address = from.ip().to_canonical().to_string();
         let mut client = Client {
             door: self,
             number,
             stream,
             frames: Frames::new(),
-            conversation: Conversation::new(address.to_string()),
+            conversation: Conversation::new(address.clone()),
             outbox: Arc::new(Outbox::new(self.limits.connection_backlog_frames_max as usize)),
             timing: Timing::new(&self.figures),
             sasl: sasl::Attempt::default(),
             out: Vec::new(),
-            from,
+            address,
         };
         tracing::debug!(connection = number, %from, "a ZooKeeper client connected");
         let over = client.run().await.err().unwrap_or(Over::Finished);
@@ -255,7 +255,8 @@ struct Client<'d> {
     sasl: sasl::Attempt,
     /// Bytes to be written.
     out: Vec<u8>,
-    from: SocketAddr,
+    /// The client's IP address: its first identity.
+    address: String,
 }
 
 impl Client<'_> {
@@ -296,7 +297,7 @@ impl Client<'_> {
 
     /// Tells the replica of the connection.
     async fn open(&self) -> Result<(), Over> {
-        let proofs = vec![(String::from("ip"), self.from.ip().to_canonical().to_string())];
+        let proofs = vec![(String::from("ip"), self.address.clone())];
         let opened = Event::ClientOpened {
             connection: self.number,
             identity: Identity { name: String::new(), proofs },
@@ -345,9 +346,8 @@ impl Client<'_> {
     }
 
     async fn prove(&mut self, scheme: &str, proof: &[u8]) -> Result<(), Over> {
-        let address = self.from.ip().to_canonical().to_string();
         let super_digest = self.door.config.super_digest.as_deref();
-        let Some(proved) = check_proof(scheme, proof, (&address, super_digest)) else {
+        let Some(proved) = check_proof(scheme, proof, (&self.address, super_digest)) else {
             return Err(self.conversation.unproved(xid::AUTH, &mut self.out).into());
         };
         self.tell_proved(&proved).await?;

@@ -8,6 +8,7 @@
 mod binary;
 mod cluster;
 mod command;
+mod packages;
 mod segment_file;
 mod server;
 mod tool;
@@ -18,6 +19,7 @@ mod zookeeper_client;
 pub use binary::binary;
 pub use cluster::{Cluster, Recipes, alone};
 pub use command::{LockHolder, lock};
+pub use packages::{install_packages, run_quietly};
 pub use segment_file::{Frame, SegmentFile};
 pub use server::ServerProcess;
 pub use tool::{Refused, Tool, example, word};

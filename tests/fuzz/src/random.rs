@@ -1,36 +1,34 @@
 //! Numbers that a seed decides.
 
-/// splitmix64.
+use quorate_faulty_disk::Choices;
+
+/// What executions draw from.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(Choices);
 
 impl Random {
     /// From a seed.
     #[must_use]
     pub fn new(seed: u64) -> Random {
-        Random(seed)
+        Random(Choices(seed))
     }
 
     /// That of one execution, which does not depend on those before it.
     #[must_use]
     pub fn of_execution(seed: u64, number: u64) -> Random {
-        let mut random = Random(seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        Random(random.next())
+        let mut random = Random::new(seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        Random::new(random.next())
     }
 
     /// Any number.
     #[allow(clippy::should_implement_trait, reason = "it never ends")]
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next()
     }
 
     /// A number below `bound`, which is above 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        self.0.below(bound as u64) as usize
     }
 
     /// True once in `times`.

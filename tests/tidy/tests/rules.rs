@@ -110,7 +110,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "quorate-bench",
         &["quorate-types", "quorate-raft", "quorate-machine", "quorate-client", "quorate-wire"],
     ),
-    ("quorate-fuzz", &["quorate-types", "quorate-wire"]),
+    ("quorate-fuzz", &["quorate-types", "quorate-wire", "quorate-faulty-disk"]),
     ("quorate-faulty-disk", &["quorate-storage"]),
     ("quorate-planted-bugs", &[]),
     ("quorate-tidy", &[]),

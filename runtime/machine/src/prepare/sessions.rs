@@ -8,8 +8,9 @@ use crate::change::Change;
 use crate::executor::{RecipeEvent, RecipeExecutor};
 use crate::items::Session;
 use crate::prepare::recipes::{Handled, loading};
+use crate::read;
 use crate::request::Identity;
-use crate::tables::{Ephemerals, Mounts, SessionTickets, Sessions, State, Tickets};
+use crate::tables::{Mounts, SessionTickets, Sessions, State, Tickets};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -118,15 +119,14 @@ fn tickets_of(work: &Work, session: SessionId) -> Vec<TicketId> {
 }
 
 fn ephemerals_of(work: &Work, session: SessionId) -> Vec<ZnodePath> {
-    let first = (session, ZnodePath::root());
-    let keys = work.state.keys_while::<Ephemerals>(&first, |(owner, _)| *owner == session);
+    let paths = read::ephemerals_of(&work.state, session);
     #[cfg(feature = "planted-bugs")]
-    let keys = if is_planted(PlantedBug::EphemeralsLeftBehind) {
-        keys.into_iter().take(2).collect()
+    let paths = if is_planted(PlantedBug::EphemeralsLeftBehind) {
+        paths.into_iter().take(2).collect()
     } else {
-        keys
+        paths
     };
-    keys.into_iter().map(|(_, path)| path).collect()
+    paths
 }
 
 /// The objects where the session owns ephemerals or tickets, in order of path. They count as

@@ -11,7 +11,7 @@ use crate::items::Mount;
 use crate::prepare::recipes::Handled;
 use crate::system::is_system;
 use crate::tables::State;
-use crate::znode::{Znode, ZnodeKind};
+use crate::znode::{TTL_MS_MAX, Znode, ZnodeKind};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -23,9 +23,6 @@ use quorate_types::request::{CreateMode, MultiOperation, MultiReply};
 use quorate_types::{
     AclEntry, ErrorCode, Operation, Permissions, Refusal, Reply, SessionId, Stat, ZnodePath,
 };
-
-/// ZooKeeper's longest TTL, in milliseconds.
-const TTL_MS_MAX: u64 = 0xff_ffff_ffff;
 
 /// A create as the single request and the multi have it.
 struct Creation<'a> {

@@ -4,12 +4,12 @@
 //! needs no replica. Invariant: errors come in ZooKeeper's order; what ZooKeeper reads without looking
 //! at the path's form is not there if the path is none.
 
-use super::level_of;
 use super::tell::Shape;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use quorate_machine::TTL_MS_MAX;
 use quorate_types::request::{
     CreateMode, MultiOperation, ReadLevel, ReadOperation, RestoredKind, RestoredWatch, WatchMode,
 };
@@ -19,9 +19,6 @@ use quorate_wire::zookeeper::{
     Acl, AddWatchMode, Create, CreateTtl, MultiOperation as WireOperation, MultiReadOperation,
     Opcode, PathVersion, Request, SetAcl, SetData, WatcherKind, WatchesOf,
 };
-
-/// ZooKeeper's longest TTL, in milliseconds.
-const TTL_MS_MAX: u64 = 0xff_ffff_ffff;
 
 /// A request for the replica.
 pub(super) struct Asked {
@@ -101,8 +98,12 @@ pub(super) fn turn(request: Request<'_>) -> Step {
     }
 }
 
+/// ZooKeeper reads what its server has, and `sync` waits for all that was acknowledged before.
 fn asked(operation: Operation, shape: Shape) -> Step {
-    let level = level_of(&operation);
+    let level = match operation {
+        Operation::Sync => ReadLevel::Linearizable,
+        _ => ReadLevel::Local,
+    };
     Step::Ask(Box::new(Asked { level, operation, shape }))
 }
 

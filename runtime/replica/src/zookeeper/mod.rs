@@ -19,8 +19,7 @@ use alloc::vec::Vec;
 use ask::{Asked, Step as Turn};
 use bytes::Bytes;
 use core::fmt;
-use quorate_types::request::ReadLevel;
-use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, SessionId, Zxid};
+use quorate_types::{ErrorCode, Outcome, Refusal, Reply, SessionId, Zxid};
 use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
 use quorate_wire::zookeeper::{
     self as wire, ConnectRequest, ConnectResponse, DecodeError, Opcode, Request, RequestHeader,
@@ -434,14 +433,5 @@ impl Conversation {
                 self.state = State::Over;
             }
         }
-    }
-}
-
-/// What is asked of the machine at which level: ZooKeeper reads what its server has, and `sync` waits
-/// for all that was acknowledged before.
-fn level_of(operation: &Operation) -> ReadLevel {
-    match operation {
-        Operation::Sync => ReadLevel::Linearizable,
-        _ => ReadLevel::Local,
     }
 }

@@ -6,7 +6,7 @@ use alloc::vec;
 use quorate_types::request::{
     CreateMode, MultiOperation, RestoredKind, WatchEvent, WatchEventKind,
 };
-use quorate_types::{Stat, ZnodePath};
+use quorate_types::{Operation, Stat, ZnodePath};
 use quorate_wire::zookeeper::{
     self as wire, Create, EventKind, Frames, Multi, MultiResult, Opcode, PathVersion, Read,
     Received, ServerMessage, SetData, SetWatches, decode_connect_response, decode_reply,

@@ -13,9 +13,10 @@ mod server_line;
 #[cfg(test)]
 mod tests;
 
+use super::zookeeper_section::{REQUEST_BYTES, is_digest};
 use super::{
     ClientCertificates, ConfigurationError, MemberConfig, NATIVE_PORT, PEER_PORT, RecipesConfig,
-    ServerConfig, Timeouts, TlsPaths, VerifyMode, check_whole, is_plain_name,
+    ServerConfig, Timeouts, TlsPaths, VerifyMode, check_whole, is_plain_name, no_cluster_name,
 };
 use crate::certificates::AUTHORITY_FILE;
 use crate::zookeeper::ZooKeeperConfig;
@@ -424,16 +425,16 @@ impl<'a, S: Surroundings> Reading<'a, S> {
                 Some(digits) => u32::from_str_radix(digits, 16).ok(),
                 None => text.parse::<u32>().ok(),
             };
-            let fits = |number: &u32| (1_024..=4 << 20).contains(number);
-            config.frame_bytes_max = number.filter(fits).ok_or_else(|| {
-                let message =
-                    format!("`jute.maxbuffer` must be from 1024 to 4194304, not `{text}`");
-                self.given.error("jute.maxbuffer", message)
-            })?;
+            config.frame_bytes_max =
+                number.filter(|number| REQUEST_BYTES.contains(number)).ok_or_else(|| {
+                    let message =
+                        format!("`jute.maxbuffer` must be from 1024 to 4194304, not `{text}`");
+                    self.given.error("jute.maxbuffer", message)
+                })?;
         }
         if let Some(digest) = self.given.text("DigestAuthenticationProvider.superDigest") {
             let key = "DigestAuthenticationProvider.superDigest";
-            if digest.split(':').count() != 2 {
+            if !is_digest(digest) {
                 let message = format!(
                     "`{key}` is `user:hash`, the hash as ZooKeeper's `zkDigest` tool makes it"
                 );
@@ -511,9 +512,7 @@ impl<'a, S: Surroundings> Reading<'a, S> {
     fn cluster(&self) -> Result<String, ConfigurationError> {
         let name = self.given.text("quorate.cluster").unwrap_or(CLUSTER);
         if !is_plain_name(name) {
-            let rule = "1 to 63 lower-case letters, digits and dashes, not beginning with a dash";
-            let message = format!("a cluster's name is {rule}, not `{name}`");
-            return Err(self.given.error("quorate.cluster", message));
+            return Err(self.given.error("quorate.cluster", no_cluster_name(name)));
         }
         Ok(name.to_owned())
     }

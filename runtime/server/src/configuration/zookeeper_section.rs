@@ -9,9 +9,13 @@ use crate::zookeeper::{SaslUser, ZooKeeperConfig};
 use quorate_wire::zookeeper::FourLetterWord;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 /// Port of the door unless configured.
 pub const ZOOKEEPER_PORT: u16 = 2181;
+
+/// Bytes of a request at most: what the limit may be.
+pub(super) const REQUEST_BYTES: RangeInclusive<u32> = 1_024..=4 << 20;
 
 const KEYS: [&str; 6] = [
     "listen",
@@ -32,12 +36,12 @@ pub(super) fn read(root: &Section<'_>) -> Result<Option<ZooKeeperConfig>, Config
         config.connections_per_address_max,
     )?;
     config.frame_bytes_max =
-        section.integer_u32("request_bytes_max", 1_024..=4 << 20, config.frame_bytes_max)?;
+        section.integer_u32("request_bytes_max", REQUEST_BYTES, config.frame_bytes_max)?;
     if let Some(words) = section.string("four_letter_words")? {
         config.words = read_words(&section, words)?;
     }
     if let Some(digest) = section.string("super_digest")? {
-        if digest.split(':').count() != 2 {
+        if !is_digest(digest) {
             let message = "`super_digest` is `user:hash`, the hash as ZooKeeper's DigestAuthenticationProvider \
                            makes it";
             return Err(section.error("super_digest", message.to_owned()));
@@ -54,6 +58,11 @@ pub(super) fn read(root: &Section<'_>) -> Result<Option<ZooKeeperConfig>, Config
         config.sasl_users.push(SaslUser { name: name.to_owned(), password: password.to_owned() });
     }
     Ok(Some(config))
+}
+
+/// Whether it has the form `user:hash`.
+pub(super) fn is_digest(text: &str) -> bool {
+    text.split(':').count() == 2
 }
 
 /// Words with commas between them, or `*` for all.

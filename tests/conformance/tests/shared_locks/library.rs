@@ -4,9 +4,9 @@
 //! installed, into the target folder where that can be. Must never be missing in silence: where a
 //! library cannot be had, the reason is told.
 
-use anyhow::Result;
+use quorate_conformance::{install_packages, run_quietly};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const KAZOO: &str = "kazoo==2.11.0";
 const PACKAGES: [&str; 2] = ["libcurator-recipes-java", "default-jdk-headless"];
@@ -73,7 +73,7 @@ fn kazoo() -> Result<Library, String> {
     if !folder.join("kazoo/client.py").exists() {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]);
-        run(pip.arg(&folder).arg(KAZOO))?;
+        run_quietly(pip.arg(&folder).arg(KAZOO))?;
     }
     Ok(Library::Kazoo(folder))
 }
@@ -81,33 +81,15 @@ fn kazoo() -> Result<Library, String> {
 fn curator() -> Result<Library, String> {
     let jars = JARS.map(|name| format!("/usr/share/java/{name}.jar"));
     let is_there = jars.iter().all(|jar| Path::new(jar).exists())
-        && run(Command::new("javac").arg("-version")).is_ok();
+        && run_quietly(Command::new("javac").arg("-version")).is_ok();
     if !is_there {
-        let apt = || {
-            let mut command = Command::new("apt-get");
-            command.env("DEBIAN_FRONTEND", "noninteractive");
-            command
-        };
-        // An old list of packages will mostly do.
-        let updated = run(apt().arg("update"));
-        let options = ["install", "-y", "--no-install-recommends"];
-        run(apt().args(options).args(PACKAGES))
-            .map_err(|error| format!("{error}{}", updated.err().unwrap_or_default()))?;
+        install_packages(&PACKAGES)?;
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("curator");
     let class_path = jars.join(":");
     let mut javac = Command::new("javac");
     let javac = javac.args(["-cp", &class_path, "-d"]).arg(&folder).arg(source("Contender.java"));
     // The library is there: that the contender compiles is the test's own matter.
-    run(javac).unwrap_or_else(|error| panic!("Contender.java: {error}"));
+    run_quietly(javac).unwrap_or_else(|error| panic!("Contender.java: {error}"));
     Ok(Library::Curator(format!("{class_path}:{}", folder.display())))
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }

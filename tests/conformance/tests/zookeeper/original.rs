@@ -5,7 +5,7 @@
 //! had, the reason is told.
 
 use anyhow::{Context, Result, bail};
-use quorate_conformance::poll;
+use quorate_conformance::{install_packages, poll};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -34,24 +34,8 @@ pub(crate) fn is_installed() -> Result<(), String> {
     if Path::new(JAR).exists() {
         return Ok(());
     }
-    let apt = |words: &[&str]| {
-        let command = Command::new("apt-get")
-            .args(words)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdin(Stdio::null())
-            .output();
-        match command {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    };
-    // An old list of packages will mostly do.
-    let updated = apt(&["update"]);
-    apt(&["install", "-y", "--no-install-recommends", "zookeeper"]).map_err(|error| {
-        let update = updated.err().unwrap_or_default();
-        format!("the package zookeeper cannot be installed: {error}{update}")
-    })
+    install_packages(&["zookeeper"])
+        .map_err(|error| format!("the package zookeeper cannot be installed: {error}"))
 }
 
 impl Original {

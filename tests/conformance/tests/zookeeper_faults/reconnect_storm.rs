@@ -30,14 +30,15 @@ fn all_sessions_of_a_killed_server_go_on_elsewhere_with_their_ephemerals() {
         let victim = cluster.leader().await?;
         let addresses = others(cluster, victim)?;
         let address = cluster.zookeeper_address(victim)?;
-        let groups = spread(move |number| open(address, number)).await?;
+        let of_thread = |thread| (thread..SESSIONS).step_by(THREADS).collect();
+        let numbers: Vec<Vec<usize>> = (0..THREADS).map(of_thread).collect();
+        let groups = spread(numbers, move |number, _| open(address, *number)).await?;
         let sessions_before = cluster.status(victim).await?.sessions;
         cluster.kill(victim)?;
         let begin = Instant::now();
-        let resumed = spread_with(groups, move |held, number| {
-            resume(addresses[number % addresses.len()], held)
-        })
-        .await?;
+        let resumed =
+            spread(groups, move |held, place| resume(addresses[place % addresses.len()], held))
+                .await?;
         let took = begin.elapsed();
         println!("{SESSIONS} sessions went on within {took:?} of the kill of their server");
         let leader = cluster.leader().await?;
@@ -105,31 +106,16 @@ fn resume(address: SocketAddr, held: &Held) -> Result<bool> {
     }
 }
 
-/// Does it for every session, on several threads.
-async fn spread<T: Send + 'static>(
-    work: impl Fn(usize) -> Result<T> + Copy + Send + 'static,
-) -> Result<Vec<Vec<T>>> {
-    let numbers =
-        (0..THREADS).map(|thread| (thread..SESSIONS).step_by(THREADS).collect::<Vec<_>>());
-    let groups = numbers.map(|numbers| {
-        tokio::task::spawn_blocking(move || numbers.into_iter().map(work).collect::<Result<_>>())
-    });
-    let mut done = Vec::new();
-    for group in groups.collect::<Vec<_>>() {
-        done.push(group.await??);
-    }
-    Ok(done)
-}
-
-/// As [`spread`], with what is there already.
-async fn spread_with<H: Send + 'static, T: Send + 'static>(
+/// Does it for every item of these groups, each group on a thread of its own; `work` is told its place
+/// in the group too.
+async fn spread<H: Send + 'static, T: Send + 'static>(
     groups: Vec<Vec<H>>,
     work: impl Fn(&H, usize) -> Result<T> + Clone + Send + 'static,
 ) -> Result<Vec<Vec<T>>> {
     let tasks = groups.into_iter().map(|group| {
         let work = work.clone();
         tokio::task::spawn_blocking(move || {
-            group.iter().enumerate().map(|(number, held)| work(held, number)).collect::<Result<_>>()
+            group.iter().enumerate().map(|(place, item)| work(item, place)).collect::<Result<_>>()
         })
     });
     let mut done = Vec::new();

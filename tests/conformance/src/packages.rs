@@ -1,0 +1,36 @@
+//! Programs that tests compare or contend with, from their registries.
+//!
+//! Comes in: names of Debian's packages, or a command. Goes out: that it is done, or why it cannot be.
+//! Must never hide the reason: a test that is left out says it.
+
+use std::process::{Command, Stdio};
+
+/// Installs packages of Debian.
+///
+/// # Errors
+/// The registry is out of reach, or this is no Debian: what the tool said.
+pub fn install_packages(names: &[&str]) -> Result<(), String> {
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    // An old list of packages will mostly do.
+    let updated = run_quietly(apt().arg("update"));
+    let options = ["install", "-y", "--no-install-recommends"];
+    run_quietly(apt().args(options).args(names))
+        .map_err(|error| format!("{error}{}", updated.err().unwrap_or_default()))
+}
+
+/// Runs a command that asks nothing.
+///
+/// # Errors
+/// It cannot be run or fails; with what it said.
+pub fn run_quietly(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+}
