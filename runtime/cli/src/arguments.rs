@@ -2,7 +2,7 @@
 //!
 //! Comes in: arguments. Goes out: typed commands. Must never do anything.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use quorate_client::WatchPosition;
 use std::path::PathBuf;
 
@@ -515,6 +515,61 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 32)]
         bytes: usize,
     },
+    /// Pipelined requests over the ZooKeeper protocol, on one ensemble or on two in turn.
+    /// Example: quorate bench zk --servers h1:2181,h2:2181,h3:2181 --beside z1:2181,z2:2181,z3:2181
+    Zk(ZooKeeperBench),
+}
+
+/// Load over the ZooKeeper protocol.
+#[derive(Debug, Args)]
+pub(crate) struct ZooKeeperBench {
+    /// Where ZooKeeper clients connect; the leader, if one says so, is used first.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', required = true)]
+    pub(crate) servers: Vec<String>,
+    /// Another ensemble to compare with, such as one of ZooKeeper servers.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub(crate) beside: Vec<String>,
+    /// Kinds of requests.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "set,get,create")]
+    pub(crate) loads: Vec<ZooKeeperLoad>,
+    /// Requests without a reply at a time, over all connections.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,128,1024",
+          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) outstanding: Vec<u32>,
+    /// How long each load lasts in each round.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) seconds: u64,
+    /// How often each load is run.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Bytes of data.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) bytes: usize,
+    /// Connections that share the requests; default: one for each server.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections: Option<u32>,
+}
+
+/// What a load over the ZooKeeper protocol asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ZooKeeperLoad {
+    /// Data of znodes that are there is set.
+    Set,
+    /// Data is read.
+    Get,
+    /// Znodes are created.
+    Create,
+}
+
+impl ZooKeeperLoad {
+    /// As it is written on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ZooKeeperLoad::Set => "set",
+            ZooKeeperLoad::Get => "get",
+            ZooKeeperLoad::Create => "create",
+        }
+    }
 }
 
 #[cfg(test)]

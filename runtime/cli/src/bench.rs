@@ -5,6 +5,7 @@
 
 mod contended;
 mod queue;
+mod zookeeper;
 
 use crate::arguments::{BenchCommand, Reach};
 use crate::connect;
@@ -21,6 +22,9 @@ pub(crate) async fn run(reach: &Reach, command: &BenchCommand, output: Output) -
         let (clients, objects, seconds) = (*clients, *objects, *seconds);
         let load = contended::Contention { mount, clients, objects, seconds };
         return contended::run(reach, &load, output).await;
+    }
+    if let BenchCommand::Zk(plan) = command {
+        return zookeeper::run(plan, output).await;
     }
     let client = connect(reach).await?;
     let done = load(&client, command, output).await;
@@ -46,6 +50,7 @@ async fn load(client: &Client, command: &BenchCommand, output: Output) -> Result
             let load = queue::Load { mount, lengths, outstanding, seconds, bytes };
             queue::run(client, &load, output).await?;
         }
+        BenchCommand::Zk(_) => unreachable!("it has connections of its own"),
     }
     Ok(())
 }

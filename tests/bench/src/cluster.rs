@@ -19,6 +19,7 @@ pub(crate) struct Cluster {
     binary: PathBuf,
     dev: Child,
     process_ids: Vec<u64>,
+    zookeeper_addresses: Vec<String>,
     folder: TempDir,
 }
 
@@ -33,33 +34,54 @@ impl Cluster {
             .spawn()
             .context("cannot start quorate dev")?;
         let output = dev.stdout.take().context("its output is piped")?;
-        let mut cluster =
-            Cluster { binary: binary.to_owned(), dev, process_ids: Vec::new(), folder };
+        let mut cluster = Cluster {
+            binary: binary.to_owned(),
+            dev,
+            process_ids: Vec::new(),
+            zookeeper_addresses: Vec::new(),
+            folder,
+        };
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
         let ready: Value = serde_json::from_str(&line).context("quorate dev is not ready")?;
         let servers = ready["servers"].as_array().context("no servers in the ready line")?;
         cluster.process_ids = servers.iter().filter_map(|server| server["pid"].as_u64()).collect();
+        let addresses = servers.iter().filter_map(|server| server["zookeeper_address"].as_str());
+        cluster.zookeeper_addresses = addresses.map(str::to_owned).collect();
         ensure!(cluster.process_ids.len() == 3, "three servers were expected: {line}");
         Ok(cluster)
     }
 
-    /// Runs one load; gives the columns of its row.
-    pub(crate) fn bench(&self, load: &[&str], seconds: u64) -> Result<String> {
-        let before = self.processor_seconds()?;
+    /// Where ZooKeeper clients connect.
+    pub(crate) fn zookeeper_addresses(&self) -> &[String] {
+        &self.zookeeper_addresses
+    }
+
+    /// A folder on the disk of its data.
+    pub(crate) fn below(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs one load; gives what it reports.
+    pub(crate) fn figures(&self, load: &[&str]) -> Result<Value> {
         let output = command(&self.binary, &self.folder)
             .arg("--profile")
             .arg(self.folder.path().join("cluster/profile.toml"))
             .arg("bench")
             .args(load)
-            .args(["--seconds", &seconds.to_string()])
             .stderr(Stdio::inherit())
             .output()
             .context("cannot run quorate bench")?;
         if !output.status.success() {
             bail!("quorate bench {load:?} ended with {}", output.status);
         }
-        let figures: Value = serde_json::from_slice(&output.stdout)?;
+        serde_json::from_slice(&output.stdout).context("what it reports is no JSON")
+    }
+
+    /// Runs one load; gives the columns of its row.
+    pub(crate) fn bench(&self, load: &[&str], seconds: u64) -> Result<String> {
+        let before = self.processor_seconds()?;
+        let figures = self.figures(&[load, &["--seconds", &seconds.to_string()]].concat())?;
         let number =
             |name: &str| figures[name].as_f64().with_context(|| format!("no {name} in {figures}"));
         let processor_us = (self.processor_seconds()? - before) * 1e6 / number("count")?.max(1.0);

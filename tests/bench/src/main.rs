@@ -6,6 +6,7 @@
 
 mod cluster;
 mod machine;
+mod zookeeper;
 
 use anyhow::{Context, Result, bail};
 use cluster::Cluster;
@@ -25,17 +26,32 @@ const LOADS: [(&str, &[&str]); 7] = [
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let seconds = match words.as_slice() {
-        ["cluster"] => 5,
-        ["cluster", "--seconds", seconds] => {
-            seconds.parse().with_context(|| format!("`{seconds}` is no number of seconds"))?
-        }
-        _ => bail!("usage: cargo run -p quorate-bench -- cluster [--seconds 5]"),
-    };
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let binary = build(profile)?;
-    let cluster = Cluster::start(&binary)?;
+    match words.as_slice() {
+        ["cluster"] => loads(profile, 5),
+        ["cluster", "--seconds", seconds] => {
+            let number = seconds.parse();
+            loads(profile, number.with_context(|| format!("`{seconds}` is no number of seconds"))?)
+        }
+        ["zookeeper", words @ ..] => {
+            let cluster = begin(profile)?;
+            zookeeper::compare(&cluster, words)
+        }
+        _ => bail!(
+            "usage: cargo run -p quorate-bench -- cluster [--seconds 5]\n       \
+             cargo run -p quorate-bench -- zookeeper [words of quorate bench zk]"
+        ),
+    }
+}
+
+fn begin(profile: &str) -> Result<Cluster> {
+    let cluster = Cluster::start(&build(profile)?)?;
     println!("{}\n{profile} profile, 3 servers, fsync on\n", machine::facts());
+    Ok(cluster)
+}
+
+fn loads(profile: &str, seconds: u64) -> Result<()> {
+    let cluster = begin(profile)?;
     println!("| load | at a time | per second | p50 | p99 | servers' CPU per operation |");
     println!("|---|---|---|---|---|---|");
     for (name, load) in LOADS {
@@ -52,7 +68,7 @@ fn main() -> Result<()> {
 
 /// Builds the binary in the profile that this program was built in; gives its path.
 fn build(profile: &str) -> Result<std::path::PathBuf> {
-    cargo(profile, &["build", "--quiet", "-p", "quorate"])?;
+    cargo(profile, &["build", "--quiet", "--workspace", "--bin", "quorate"])?;
     let own = std::env::current_exe().context("where am I?")?;
     Ok(own.with_file_name("quorate"))
 }

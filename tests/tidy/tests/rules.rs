@@ -47,6 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "quorate",
         &[
             "quorate-types",
+            "quorate-wire",
             "quorate-client",
             "quorate-server",
             "quorate-recipe-host",
@@ -108,7 +109,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quorate-conformance", &["quorate-types", "quorate-client", "quorate-wire"]),
     (
         "quorate-bench",
-        &["quorate-types", "quorate-raft", "quorate-machine", "quorate-client", "quorate-wire"],
+        &[
+            "quorate-types",
+            "quorate-raft",
+            "quorate-machine",
+            "quorate-client",
+            "quorate-wire",
+            "quorate-conformance",
+        ],
     ),
     ("quorate-fuzz", &["quorate-types", "quorate-wire", "quorate-faulty-disk"]),
     ("quorate-faulty-disk", &["quorate-storage"]),
