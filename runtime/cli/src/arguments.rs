@@ -539,6 +539,10 @@ pub(crate) struct ZooKeeperBench {
     /// How long each load lasts in each round.
     #[arg(long, default_value_t = 3)]
     pub(crate) seconds: u64,
+    /// How long each load is run on each ensemble before anything is measured: programs that are
+    /// compiled while they run are slow at first.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) warm_up_seconds: u64,
     /// How often each load is run.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,

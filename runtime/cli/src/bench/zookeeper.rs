@@ -74,6 +74,9 @@ async fn measure_all(
     plan: &ZooKeeperBench,
     output: Output,
 ) -> Result<Vec<Value>> {
+    if plan.warm_up_seconds > 0 {
+        warm_up(ensembles, plan, output).await?;
+    }
     let bar = progress(plan, ensembles.len(), output);
     let mut rows = Vec::new();
     for load in plan.loads.iter().copied() {
@@ -88,6 +91,19 @@ async fn measure_all(
     }
     bar.finish_and_clear();
     Ok(rows)
+}
+
+async fn warm_up(ensembles: &[Ensemble], plan: &ZooKeeperBench, output: Output) -> Result<()> {
+    let most = plan.outstanding.iter().copied().max().unwrap_or(1);
+    let seconds = Duration::from_secs(plan.warm_up_seconds);
+    for ensemble in ensembles {
+        output.note(&format!("warming {} up", ensemble.servers.join(", ")));
+        for load in &plan.loads {
+            let shares = ensemble.shares(most, plan.connections);
+            ensemble.load(*load, &shares, seconds, &mut Measured::default()).await?;
+        }
+    }
+    Ok(())
 }
 
 fn progress(plan: &ZooKeeperBench, ensembles: usize, output: Output) -> ProgressBar {

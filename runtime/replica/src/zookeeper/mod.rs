@@ -130,6 +130,8 @@ struct Pending {
 struct Attached {
     next_write: u64,
     next_read: u64,
+    /// The first write whose reply has not left, or the next one. Replies leave in order.
+    oldest_write: u64,
 }
 
 #[derive(Debug)]
@@ -284,9 +286,7 @@ impl Conversation {
             if operation.is_write() { &mut attached.next_write } else { &mut attached.next_read };
         let sequence = *counter;
         *counter += 1;
-        let is_write = |sequence: &u64| *sequence < FIRST_READ;
-        let mut waiting = self.pending.iter().filter_map(|pending| pending.sequence);
-        let oldest_unreplied = waiting.find(is_write).unwrap_or(attached.next_write.min(sequence));
+        let oldest_unreplied = attached.oldest_write;
         let asked = Pending { xid, shape, bytes, sequence: Some(sequence), outcome: None };
         self.line_up(asked);
         Step::Frame(ClientFrame::Request {
@@ -365,7 +365,11 @@ impl Conversation {
         }
         self.zxid = zxid;
         let next_write = (zxid.0 << WRITE_BITS) + 1;
-        self.state = State::Attached(Attached { next_write, next_read: FIRST_READ });
+        self.state = State::Attached(Attached {
+            next_write,
+            next_read: FIRST_READ,
+            oldest_write: next_write,
+        });
         let response = ConnectResponse {
             protocol_version: 0,
             timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
@@ -421,12 +425,17 @@ impl Conversation {
     /// Tells the client what stands at the head of the line and is answered.
     fn tell_ready(&mut self, out: &mut Vec<u8>) {
         while self.pending.front().is_some_and(|pending| pending.outcome.is_some()) {
-            let Some(Pending { xid, shape, bytes, outcome: Some((zxid, outcome)), .. }) =
+            let Some(Pending { xid, shape, bytes, sequence, outcome: Some((zxid, outcome)) }) =
                 self.pending.pop_front()
             else {
                 return;
             };
             self.pending_bytes -= bytes;
+            if let (State::Attached(attached), Some(write @ 1..FIRST_READ)) =
+                (&mut self.state, sequence)
+            {
+                attached.oldest_write = write + 1;
+            }
             let closes = matches!(shape, Shape::Closed) && outcome.is_ok();
             tell::reply(out, (xid, zxid), &shape, &outcome);
             if closes {
