@@ -232,7 +232,7 @@ fn create_znode(state: &mut impl State, stamp: Stamp, change: &Change, applied: 
     applied.events.push(ZnodeEvent {
         path: path.clone(),
         kind: WatchEventKind::Created,
-        data: Some(data.clone()),
+        data: Some(data.to_bytes()),
         acl: znode.acl.clone(),
         parent_acl: parent.acl.clone(),
     });
@@ -279,7 +279,7 @@ fn set_data(state: &mut impl State, stamp: Stamp, change: &Change, applied: &mut
     applied.events.push(ZnodeEvent {
         path: path.clone(),
         kind: WatchEventKind::DataChanged,
-        data: Some(data.clone()),
+        data: Some(data.to_bytes()),
         acl: after.acl.clone(),
         parent_acl: None,
     });

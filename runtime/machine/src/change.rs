@@ -13,7 +13,7 @@ use bytes::Bytes;
 use quorate_types::recipe::RecipeDescriptor;
 use quorate_types::{
     AclEntry, ComponentDigest, Incarnation, LayoutError, LayoutReader, LayoutWriter, MemberAddress,
-    Outcome, ServerId, SessionId, TicketId, ZnodePath,
+    Outcome, ServerId, SessionId, TicketId, ZnodeData, ZnodePath,
 };
 
 /// Where a new znode's ACL comes from.
@@ -35,7 +35,7 @@ pub enum Change {
         /// Final path.
         path: ZnodePath,
         /// Its data.
-        data: Bytes,
+        data: ZnodeData,
         /// Its ACL.
         acl: AclSource,
         /// How long it lives.
@@ -51,7 +51,7 @@ pub enum Change {
         /// Which.
         path: ZnodePath,
         /// The new data.
-        data: Bytes,
+        data: ZnodeData,
         /// The new version.
         version: i32,
     },
@@ -213,7 +213,7 @@ impl Change {
             Change::CreateZnode { path, data, acl, kind } => {
                 writer.u8(1);
                 codec::write_path(writer, path);
-                writer.bytes(data);
+                data.write(writer);
                 write_acl_source(writer, acl);
                 kind.write(writer);
             }
@@ -224,7 +224,7 @@ impl Change {
             Change::SetData { path, data, version } => {
                 writer.u8(3);
                 codec::write_path(writer, path);
-                writer.bytes(data);
+                data.write(writer);
                 writer.i32(*version);
             }
             Change::SetAcl { path, acl, version } => {
@@ -367,14 +367,14 @@ impl Change {
         match tag {
             1 => Ok(Change::CreateZnode {
                 path,
-                data: codec::read_bytes(reader, "data")?,
+                data: ZnodeData::read(reader)?,
                 acl: read_acl_source(reader)?,
                 kind: ZnodeKind::read(reader)?,
             }),
             2 => Ok(Change::DeleteZnode { path }),
             3 => Ok(Change::SetData {
                 path,
-                data: codec::read_bytes(reader, "data")?,
+                data: ZnodeData::read(reader)?,
                 version: reader.i32("version")?,
             }),
             _ => Ok(Change::SetAcl {

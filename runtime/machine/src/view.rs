@@ -21,7 +21,7 @@ use core::ops::Bound;
 #[cfg(feature = "planted-bugs")]
 use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::recipe::RecipeLimits;
-use quorate_types::{Reply, SessionId, TicketId, ZnodePath, Zxid};
+use quorate_types::{Reply, SessionId, TicketId, ZnodeData, ZnodePath, Zxid};
 
 /// Mirrors the contract's `tree-error`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,7 +232,7 @@ impl RecipeView<'_> {
         let Ok(path) = self.full(path) else { return Ok(None) };
         let Some(znode) = self.work.state.znode(&path) else { return Ok(None) };
         self.charge_read(znode.data.len())?;
-        Ok(Some(ViewZnode { data: znode.data.clone(), stat: stat_of(&znode) }))
+        Ok(Some(ViewZnode { data: znode.data.to_bytes(), stat: stat_of(&znode) }))
     }
 
     /// Whether a znode is there.
@@ -279,7 +279,7 @@ impl RecipeView<'_> {
             }
             let name = String::from(key.name());
             bytes += READ_FIXED_BYTES + name.len() + znode.data.len();
-            found.push(NamedZnode { name, data: znode.data.clone(), stat: stat_of(znode) });
+            found.push(NamedZnode { name, data: znode.data.to_bytes(), stat: stat_of(znode) });
             true
         });
         let deleted = passed.saturating_sub(found.len());
@@ -609,13 +609,13 @@ impl RecipeView<'_> {
         Ok(())
     }
 
-    fn charge_data(&mut self, path: &ZnodePath, data: &[u8]) -> Result<Bytes, ViewError> {
+    fn charge_data(&mut self, path: &ZnodePath, data: &[u8]) -> Result<ZnodeData, ViewError> {
         let max = self.work.limits.znode_data_bytes_max;
         if data.len() > max as usize {
             return self.over(format!("a znode holds at most {max} bytes"));
         }
         self.charge_written(path.as_str().len() + data.len())?;
-        Ok(Bytes::copy_from_slice(data))
+        Ok(Bytes::copy_from_slice(data).into())
     }
 
     fn charge_ticket(&mut self) -> Result<(), ViewError> {

@@ -8,10 +8,9 @@ use crate::codec;
 use crate::digest;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bytes::Bytes;
 use core::cmp::Ordering;
 use quorate_types::{
-    AclEntry, LayoutError, LayoutReader, LayoutWriter, SessionId, Stat, ZnodePath, Zxid,
+    AclEntry, LayoutError, LayoutReader, LayoutWriter, SessionId, Stat, ZnodeData, ZnodePath, Zxid,
 };
 
 /// How long an empty container is kept after its last child went, in milliseconds. ZooKeeper looks
@@ -21,6 +20,7 @@ pub const CONTAINER_EMPTY_MS: u64 = 60_000;
 pub const TTL_MS_MAX: u64 = 0xff_ffff_ffff;
 
 const DATA_HASH_KEY: u64 = 0x64_61_74_61;
+const NULL_HASH_KEY: u64 = 0x6e_75_6c_6c;
 const PARENT_HASH_KEY: u64 = 0x70_61_72_65;
 
 /// How long a znode lives.
@@ -67,7 +67,7 @@ impl ZnodeKind {
 /// A znode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Znode {
-    pub(crate) data: Bytes,
+    pub(crate) data: ZnodeData,
     pub(crate) data_hash: u64,
     /// `None`: everything for everyone.
     pub(crate) acl: Option<Arc<Vec<AclEntry>>>,
@@ -88,8 +88,8 @@ impl Znode {
     /// One that was there before all transactions, with so many children like it.
     pub(crate) fn new_system(children_count: u32) -> Znode {
         Znode {
-            data: Bytes::new(),
-            data_hash: hash_data(&[]),
+            data: ZnodeData::EMPTY,
+            data_hash: hash_data(&ZnodeData::EMPTY),
             acl: None,
             czxid: Zxid(0),
             mzxid: Zxid(0),
@@ -158,7 +158,7 @@ impl Znode {
     }
 
     pub(crate) fn write(&self, writer: &mut LayoutWriter) {
-        writer.bytes(&self.data);
+        self.data.write(writer);
         self.write_but_data(writer);
     }
 
@@ -169,7 +169,7 @@ impl Znode {
     }
 
     pub(crate) fn read(reader: &mut LayoutReader<'_>) -> Result<Znode, LayoutError> {
-        let data = codec::read_bytes(reader, "data")?;
+        let data = ZnodeData::read(reader)?;
         Ok(Znode {
             data_hash: hash_data(&data),
             data,
@@ -188,8 +188,9 @@ impl Znode {
     }
 }
 
-pub(crate) fn hash_data(data: &[u8]) -> u64 {
-    digest::hash_bytes(DATA_HASH_KEY, data)
+pub(crate) fn hash_data(data: &ZnodeData) -> u64 {
+    let key = if data.is_null() { NULL_HASH_KEY } else { DATA_HASH_KEY };
+    digest::hash_bytes(key, data)
 }
 
 /// A path ordered by a hash of the parent, then name: the children of a znode follow one another in

@@ -232,7 +232,7 @@ mod tests {
         let limits = Limits::TESTED;
         let path = ZnodePath::parse("/a").unwrap();
         let large = Bytes::from(vec![0; to_usize(limits.znode_data_bytes_max) + 1]);
-        let set = MultiOperation::SetData { path, data: large, expected_version: None };
+        let set = MultiOperation::SetData { path, data: large.into(), expected_version: None };
         let refused = check_operation(&Operation::Multi { operations: vec![set] }, &limits);
         assert_eq!(refused.unwrap_err().code, ErrorCode::QuotaExceeded);
     }

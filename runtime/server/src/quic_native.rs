@@ -287,7 +287,8 @@ fn read_reply_bytes(reply: &ReadReply) -> usize {
 
 fn outcome_bytes(outcome: &Outcome) -> usize {
     match outcome {
-        Ok(Reply::Data(data, _) | Reply::Called(data)) => data.len(),
+        Ok(Reply::Data(data, _)) => data.len(),
+        Ok(Reply::Called(reply)) => reply.len(),
         Ok(Reply::Children(names, ..)) => names_bytes(names),
         Ok(Reply::Multi(replies)) => replies.len() * 256,
         Ok(Reply::Recipes(recipes)) => recipes.len() * 4_096,

@@ -9,6 +9,7 @@
 extern crate alloc;
 
 pub mod acl;
+pub mod data;
 pub mod error_code;
 pub mod id;
 pub mod layout;
@@ -19,6 +20,7 @@ pub mod request;
 pub mod stat;
 
 pub use acl::{AclEntry, Permissions};
+pub use data::ZnodeData;
 pub use error_code::ErrorCode;
 pub use id::{
     ComponentDigest, Incarnation, NoSignature, RecipeSignature, ServerId, SessionId, TicketId, Zxid,

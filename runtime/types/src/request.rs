@@ -4,6 +4,7 @@
 //! them speaks this; nothing behind the doors knows which protocol the client speaks.
 
 use crate::acl::AclEntry;
+use crate::data::ZnodeData;
 use crate::error_code::ErrorCode;
 use crate::id::{ComponentDigest, RecipeSignature, ServerId, TicketId, Zxid};
 use crate::path::ZnodePath;
@@ -196,7 +197,7 @@ pub enum MultiOperation {
         /// Where; a prefix when the mode is sequential.
         path: ZnodePath,
         /// What.
-        data: Bytes,
+        data: ZnodeData,
         /// How long and under which name.
         mode: CreateMode,
         /// Who may; `None`: everyone everything.
@@ -214,7 +215,7 @@ pub enum MultiOperation {
         /// Which znode.
         path: ZnodePath,
         /// What.
-        data: Bytes,
+        data: ZnodeData,
         /// Only at this version.
         expected_version: Option<i32>,
     },
@@ -277,7 +278,7 @@ pub enum Operation {
         /// Where; a prefix when the mode is sequential.
         path: ZnodePath,
         /// What.
-        data: Bytes,
+        data: ZnodeData,
         /// How long and under which name.
         mode: CreateMode,
         /// Who may; `None`: everyone everything.
@@ -295,7 +296,7 @@ pub enum Operation {
         /// Which znode.
         path: ZnodePath,
         /// What.
-        data: Bytes,
+        data: ZnodeData,
         /// Only at this version.
         expected_version: Option<i32>,
     },
@@ -555,7 +556,7 @@ pub enum MultiReply {
 #[serde(rename_all = "kebab-case")]
 pub enum ReadReply {
     /// Data and stat.
-    Data(Bytes, Stat),
+    Data(ZnodeData, Stat),
     /// Names of children.
     Children(Vec<String>),
     /// It cannot be read.
@@ -636,7 +637,7 @@ pub enum Reply {
     /// The stat, if the znode is there.
     Exists(Option<Stat>),
     /// Data and stat.
-    Data(Bytes, Stat),
+    Data(ZnodeData, Stat),
     /// Names of children, whether there are more, and the parent's stat.
     Children(Vec<String>, bool, Stat),
     /// An ACL and the znode's stat.

@@ -22,7 +22,8 @@ use quorate_types::request::{
 };
 use quorate_types::{
     AclEntry, ComponentDigest, ErrorCode, Incarnation, Operation, Outcome, Permissions,
-    RecipeSignature, Refusal, Reply, ServerId, SessionId, Stat, TicketId, ZnodePath, Zxid,
+    RecipeSignature, Refusal, Reply, ServerId, SessionId, Stat, TicketId, ZnodeData, ZnodePath,
+    Zxid,
 };
 
 const LIMIT: u32 = 1 << 20;
@@ -73,6 +74,10 @@ impl Random {
     fn bytes(&mut self) -> Bytes {
         let length = if self.below(20) == 0 { 3_000 } else { self.below(40) };
         (0..length).map(|_| self.next() as u8).collect()
+    }
+
+    fn data(&mut self) -> ZnodeData {
+        if self.below(8) == 0 { ZnodeData::NULL } else { self.bytes().into() }
     }
 
     fn text(&mut self) -> String {
@@ -189,12 +194,12 @@ impl Random {
         match self.below(4) {
             0 => MultiOperation::Create {
                 path,
-                data: self.bytes(),
+                data: self.data(),
                 mode: self.mode(),
                 acl: self.option(Random::acl),
             },
             1 => MultiOperation::Delete { path, expected_version },
-            2 => MultiOperation::SetData { path, data: self.bytes(), expected_version },
+            2 => MultiOperation::SetData { path, data: self.data(), expected_version },
             _ => MultiOperation::Check { path, expected_version },
         }
     }
@@ -207,12 +212,12 @@ impl Random {
         match variant % 27 {
             0 => Operation::Create {
                 path,
-                data: self.bytes(),
+                data: self.data(),
                 mode: self.mode(),
                 acl: self.option(Random::acl),
             },
             1 => Operation::Delete { path, expected_version },
-            2 => Operation::SetData { path, data: self.bytes(), expected_version },
+            2 => Operation::SetData { path, data: self.data(), expected_version },
             3 => Operation::SetAcl { path, acl: self.acl(), expected_version },
             4 => Operation::Multi { operations: self.list(Random::multi_operation) },
             5 => Operation::Call { object: path, operation: self.text(), arguments: self.bytes() },
@@ -398,7 +403,7 @@ impl Random {
             1 => Reply::Created(self.path(), self.stat()),
             2 => Reply::Stat(self.stat()),
             3 => Reply::Exists(self.option(Random::stat)),
-            4 => Reply::Data(self.bytes(), self.stat()),
+            4 => Reply::Data(self.data(), self.stat()),
             5 => Reply::Children(self.list(Random::text), self.bool(), self.stat()),
             6 => Reply::Acl(self.acl(), self.stat()),
             7 => Reply::Multi(self.list(Random::multi_reply)),

@@ -334,6 +334,7 @@ impl Client {
         mode: CreateMode,
     ) -> Result<ZnodePath, ClientError> {
         let path = parse(path)?;
+        let data: Bytes = data.into();
         let operation = Operation::Create { path, data: data.into(), mode, acl: None };
         match self.ask(operation).await? {
             Reply::Created(path, _) => Ok(path),
@@ -353,6 +354,7 @@ impl Client {
         acl: Vec<AclEntry>,
     ) -> Result<ZnodePath, ClientError> {
         let path = parse(path)?;
+        let data: Bytes = data.into();
         let operation = Operation::Create { path, data: data.into(), mode, acl: Some(acl) };
         match self.ask(operation).await? {
             Reply::Created(path, _) => Ok(path),
@@ -378,7 +380,7 @@ impl Client {
     /// `no-node`, and what [`ClientError`] says.
     pub async fn get(&self, path: &str) -> Result<Znode, ClientError> {
         match self.ask(Operation::Get { path: parse(path)?, watch: false }).await? {
-            Reply::Data(data, stat) => Ok(Znode { data, stat }),
+            Reply::Data(data, stat) => Ok(Znode { data: data.into_bytes(), stat }),
             other => Err(unexpected("get", &other)),
         }
     }
@@ -394,6 +396,7 @@ impl Client {
         expected_version: Option<i32>,
     ) -> Result<Stat, ClientError> {
         let path = parse(path)?;
+        let data: Bytes = data.into();
         match self.ask(Operation::SetData { path, data: data.into(), expected_version }).await? {
             Reply::Stat(stat) => Ok(stat),
             other => Err(unexpected("set", &other)),

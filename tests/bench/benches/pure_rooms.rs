@@ -2,7 +2,6 @@
 //!
 //! Comes in: nothing. Goes out: criterion's report. Must never assert on time.
 
-use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use quorate_machine::{
     ComponentStatus, ConnectionOrigin, Identity, Machine, Outstanding, Prepared, RecipeEnd,
@@ -16,7 +15,8 @@ use quorate_storage::{Log, LogBatch, LogSettings, ServerIdentity};
 use quorate_types::recipe::RecipeLimits;
 use quorate_types::request::{CreateMode, ReadLevel};
 use quorate_types::{
-    ComponentDigest, Incarnation, Operation, RecipeSignature, ServerId, SessionId, ZnodePath, Zxid,
+    ComponentDigest, Incarnation, Operation, RecipeSignature, ServerId, SessionId, ZnodeData,
+    ZnodePath, Zxid,
 };
 use quorate_wire::native::{ClientFrame, FrameBuffer, encode_client};
 use std::hint::black_box;
@@ -108,8 +108,8 @@ fn path(text: &str) -> ZnodePath {
     ZnodePath::parse(text).expect("the paths here are well formed")
 }
 
-fn data() -> Bytes {
-    Bytes::from(vec![b'x'; DATA_BYTES])
+fn data() -> ZnodeData {
+    vec![b'x'; DATA_BYTES].into()
 }
 
 fn create(text: &str, mode: CreateMode) -> Operation {

@@ -12,9 +12,8 @@ mod operations;
 
 pub use operations::{Denial, Execution, is_tree_read, is_tree_write, same_outcome};
 
-use bytes::Bytes;
 use quorate_types::acl::open_acl;
-use quorate_types::{AclEntry, Permissions, SessionId, Stat, ZnodePath, Zxid};
+use quorate_types::{AclEntry, Permissions, SessionId, Stat, ZnodeData, ZnodePath, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A transaction's number and the time it bears, in milliseconds since 1970.
@@ -39,7 +38,7 @@ pub enum Lifetime {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Znode {
-    pub data: Bytes,
+    pub data: ZnodeData,
     /// `None`: everything for everyone.
     pub acl: Option<Vec<AclEntry>>,
     pub lifetime: Lifetime,
@@ -55,7 +54,7 @@ pub struct Znode {
 }
 
 impl Znode {
-    fn new(when: When, data: Bytes, acl: Option<Vec<AclEntry>>, lifetime: Lifetime) -> Znode {
+    fn new(when: When, data: ZnodeData, acl: Option<Vec<AclEntry>>, lifetime: Lifetime) -> Znode {
         Znode {
             data,
             acl,
@@ -130,7 +129,8 @@ impl Default for Model {
         };
         // ZooKeeper's own, which no transaction made.
         for (path, names) in FIRST {
-            let mut znode = Znode::new(When::default(), Bytes::new(), None, Lifetime::Persistent);
+            let mut znode =
+                Znode::new(When::default(), ZnodeData::EMPTY, None, Lifetime::Persistent);
             znode.children = u32::try_from(names.len()).expect("two at most");
             if path == CONFIG {
                 let [mut entry] = <[AclEntry; 1]>::try_from(open_acl()).expect("one entry");
@@ -277,7 +277,7 @@ impl Draft<'_> {
     }
 
     /// The caller has seen that the znode is there.
-    fn set(&mut self, when: When, path: &ZnodePath, data: &Bytes) -> Stat {
+    fn set(&mut self, when: When, path: &ZnodePath, data: &ZnodeData) -> Stat {
         let mut znode = self.znode(path).expect("the caller has seen it").clone();
         znode.data = data.clone();
         znode.version = next_version(znode.version);

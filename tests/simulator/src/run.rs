@@ -13,7 +13,7 @@ use crate::work::{FOLDERS, LOCKS, LOOPING, TRAPPING, Worker, path};
 use crate::world::{Counts, Violation, World};
 use bytes::Bytes;
 use quorate_types::request::{CreateMode, ReadLevel};
-use quorate_types::{ErrorCode, Operation, ZnodePath};
+use quorate_types::{ErrorCode, Operation, ZnodeData, ZnodePath};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -316,7 +316,7 @@ impl Simulation {
     fn serve_once_more(&mut self) -> Result<(), Failure> {
         let asked: Vec<_> = (0..self.workers.len())
             .map(|client| {
-                let (path, data) = (path("/q/last-"), Bytes::new());
+                let (path, data) = (path("/q/last-"), ZnodeData::EMPTY);
                 let mode = CreateMode::PersistentSequential;
                 let operation = Operation::Create { path, data, mode, acl: None };
                 self.world.ask(client, operation, ReadLevel::Linearizable, None)
@@ -419,7 +419,7 @@ impl Simulation {
 }
 
 fn create(at: &str) -> Operation {
-    let (data, mode) = (Bytes::new(), CreateMode::Persistent);
+    let (data, mode) = (ZnodeData::EMPTY, CreateMode::Persistent);
     Operation::Create { path: path(at), data, mode, acl: None }
 }
 

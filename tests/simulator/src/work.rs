@@ -10,7 +10,7 @@ use crate::world::World;
 use bytes::Bytes;
 use quorate_client::protocol::CallFailure;
 use quorate_types::request::{CreateMode, MultiOperation, ReadLevel, WatchMode};
-use quorate_types::{Operation, Reply, Stat, ZnodePath};
+use quorate_types::{Operation, Reply, Stat, ZnodeData, ZnodePath};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -282,11 +282,14 @@ impl Worker {
         self.request(world, operation, ReadLevel::Linearizable)
     }
 
-    fn data(&mut self, world: &mut World) -> Bytes {
+    fn data(&mut self, world: &mut World) -> ZnodeData {
         self.names += 1;
+        if self.names.is_multiple_of(16) {
+            return ZnodeData::NULL;
+        }
         let padding = [0, 10, 150, 600][world.choices.below(4) as usize];
         let padding = if padding == 600 && !world.choices.one_in(10) { 20 } else { padding };
-        Bytes::from(format!("{}-{} {}", self.client, self.names, "x".repeat(padding)))
+        format!("{}-{} {}", self.client, self.names, "x".repeat(padding)).into()
     }
 
     /// One of the few znodes that all clients write.
@@ -313,7 +316,7 @@ impl Worker {
         self.write(world, Operation::SetData { path, data, expected_version });
     }
 
-    fn create(&mut self, world: &mut World) -> (ZnodePath, Bytes, CreateMode) {
+    fn create(&mut self, world: &mut World) -> (ZnodePath, ZnodeData, CreateMode) {
         let data = self.data(world);
         let own = format!("{}-{}", self.client, self.names);
         let ttl_ms = 200 + world.choices.below(5_000);

@@ -25,7 +25,8 @@ use core::ops::Bound;
 use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::recipe::RecipeDescriptor;
 use quorate_types::{
-    ComponentDigest, ErrorCode, Operation, Permissions, Refusal, Reply, TicketId, ZnodePath,
+    ComponentDigest, ErrorCode, Operation, Permissions, Refusal, Reply, TicketId, ZnodeData,
+    ZnodePath,
 };
 
 pub(super) fn mount(
@@ -149,7 +150,7 @@ fn make_top(work: &mut Work, caller: Caller<'_>, path: &ZnodePath) -> Result<(),
         let message = format!("{parent_path} is ephemeral and cannot have children");
         return refuse(ErrorCode::NoChildrenForEphemerals, message);
     }
-    let (data, acl, kind) = (Bytes::new(), AclSource::Open, ZnodeKind::Persistent);
+    let (data, acl, kind) = (ZnodeData::EMPTY, AclSource::Open, ZnodeKind::Persistent);
     work.change(Change::CreateZnode { path: path.clone(), data, acl, kind });
     Ok(())
 }

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use quorate_types::limits::Limits;
 use quorate_types::recipe::{OperationKind, RecipeLimits};
 use quorate_types::{
-    ErrorCode, Outcome, Permissions, Refusal, Reply, SessionId, TicketId, ZnodePath,
+    ErrorCode, Outcome, Permissions, Refusal, Reply, SessionId, TicketId, ZnodeData, ZnodePath,
 };
 
 /// What became of an event.
@@ -374,7 +374,7 @@ fn command(
     if work.state.znode(call.object).is_none() {
         let (acl, kind) = (AclSource::Parent, ZnodeKind::Persistent);
         let path = call.object.clone();
-        work.change(Change::CreateZnode { path, data: Bytes::new(), acl, kind });
+        work.change(Change::CreateZnode { path, data: ZnodeData::EMPTY, acl, kind });
         work.demand_event(executor, mount, &target.object, RecipeEvent::ObjectCreated)?;
     }
     let mode = ViewMode::Command { session: call.session, sequence };

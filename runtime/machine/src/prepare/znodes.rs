@@ -16,26 +16,20 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bytes::Bytes;
 #[cfg(feature = "planted-bugs")]
 use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::request::{CreateMode, MultiOperation, MultiReply};
 use quorate_types::{
-    AclEntry, ErrorCode, Operation, Permissions, Refusal, Reply, SessionId, Stat, ZnodePath,
+    AclEntry, ErrorCode, Operation, Permissions, Refusal, Reply, SessionId, Stat, ZnodeData,
+    ZnodePath,
 };
 
 /// A create as the single request and the multi have it.
 struct Creation<'a> {
     path: &'a ZnodePath,
-    data: &'a Bytes,
+    data: &'a ZnodeData,
     mode: CreateMode,
     acl: Option<&'a [AclEntry]>,
-}
-
-/// A copy with an allocation of its own: a request's data is a slice of a whole frame, which a
-/// small znode must not keep alive.
-fn own(data: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(data)
 }
 
 fn no_node<T>(path: &ZnodePath) -> Result<T, Refusal> {
@@ -153,7 +147,9 @@ fn create(
         return refuse(ErrorCode::NoChildrenForEphemerals, message);
     }
     work.check_data_size(creation.data)?;
-    work.change(Change::CreateZnode { path: path.clone(), data: own(creation.data), acl, kind });
+    // The request's data is a slice of a whole frame, which a small znode must not keep alive.
+    let data = creation.data.copied();
+    work.change(Change::CreateZnode { path: path.clone(), data, acl, kind });
     let stat = stat_of(work, &path);
     Ok((path, stat))
 }
@@ -216,7 +212,7 @@ fn delete(
 pub(super) fn set_data_alone(
     work: &mut Work,
     caller: Caller<'_>,
-    (path, data): (&ZnodePath, &Bytes),
+    (path, data): (&ZnodePath, &ZnodeData),
     expected_version: Option<i32>,
 ) -> Step {
     let stat = set_data(work, caller, (path, data), expected_version)?;
@@ -226,7 +222,7 @@ pub(super) fn set_data_alone(
 fn set_data(
     work: &mut Work,
     caller: Caller<'_>,
-    (path, data): (&ZnodePath, &Bytes),
+    (path, data): (&ZnodePath, &ZnodeData),
     expected_version: Option<i32>,
 ) -> Result<Stat, Refusal> {
     let Some(znode) = work.state.znode(path) else { return no_node(path) };
@@ -235,7 +231,7 @@ fn set_data(
     work.check_data_size(data)?;
     check_version(znode.version, expected_version)?;
     let version = next_version(znode.version);
-    work.change(Change::SetData { path: path.clone(), data: own(data), version });
+    work.change(Change::SetData { path: path.clone(), data: data.copied(), version });
     Ok(stat_of(work, path))
 }
 

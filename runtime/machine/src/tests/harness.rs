@@ -262,7 +262,7 @@ pub(super) fn call(object: &str, operation: &str, arguments: &[u8]) -> Operation
 }
 
 pub(super) fn create(text: &str, mode: CreateMode) -> Operation {
-    Operation::Create { path: path(text), data: Bytes::from_static(b"x"), mode, acl: None }
+    Operation::Create { path: path(text), data: "x".into(), mode, acl: None }
 }
 
 pub(super) fn delete(text: &str) -> Operation {
@@ -270,7 +270,7 @@ pub(super) fn delete(text: &str) -> Operation {
 }
 
 pub(super) fn set(text: &str, data: &'static [u8], expected_version: Option<i32>) -> Operation {
-    Operation::SetData { path: path(text), data: Bytes::from_static(data), expected_version }
+    Operation::SetData { path: path(text), data: data.into(), expected_version }
 }
 
 pub(super) fn code(outcome: &Outcome) -> Option<ErrorCode> {

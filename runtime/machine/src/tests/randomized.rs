@@ -12,10 +12,9 @@ use crate::request::{Identity, Prepared, Request, Stamp};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use bytes::Bytes;
 use quorate_types::limits::Limits;
 use quorate_types::request::{CreateMode, MultiOperation};
-use quorate_types::{Operation, SessionId, Zxid};
+use quorate_types::{Operation, SessionId, ZnodeData, Zxid};
 
 const PATHS: [&str; 9] =
     ["/a", "/b", "/a/x", "/a/y", "/a/x/1", "/a/x/2", "/b/z", "/locks/plain", "/open/plain"];
@@ -67,7 +66,10 @@ impl World {
     fn operation(&mut self) -> Operation {
         let at = self.pick_path();
         let version = self.random.one_in(3).then_some(0);
-        let data = Bytes::from(alloc::vec![7; self.random.below(600) as usize]);
+        let data = match self.random.below(600) {
+            0..=50 => ZnodeData::NULL,
+            bytes => alloc::vec![7; bytes as usize].into(),
+        };
         let late = (self.harness.time_ms + u64::from(self.random.below(300))).to_be_bytes();
         match self.random.below(24) {
             0..=4 => Operation::Create { path: path(at), data, mode: self.mode(), acl: None },
@@ -120,7 +122,7 @@ impl World {
                 0 => MultiOperation::Delete { path, expected_version },
                 1 => MultiOperation::Check { path, expected_version },
                 _ => {
-                    let (data, mode, acl) = (Bytes::new(), self.mode(), None);
+                    let (data, mode, acl) = (ZnodeData::EMPTY, self.mode(), None);
                     MultiOperation::Create { path, data, mode, acl }
                 }
             });

@@ -2,14 +2,16 @@
 //! has missed.
 
 use super::harness::{Harness, code, create, delete, path, set};
+use crate::machine::Machine;
 use crate::request::Identity;
 use alloc::string::String;
 use alloc::vec::Vec;
 use quorate_types::limits::Limits;
 use quorate_types::request::{
-    CreateMode, ReadOperation, ReadReply, RestoredKind, RestoredWatch, WatchEventKind,
+    CreateMode, MultiOperation, ReadOperation, ReadReply, RestoredKind, RestoredWatch,
+    WatchEventKind,
 };
-use quorate_types::{ErrorCode, Operation, Reply, Zxid};
+use quorate_types::{ErrorCode, Operation, Reply, ZnodeData, Zxid};
 
 fn read(harness: &Harness, operation: &Operation) -> quorate_types::Outcome {
     harness.machine.read(&Identity::named("a"), operation)
@@ -34,6 +36,57 @@ fn several_reads_are_of_one_state_and_fail_one_by_one() {
         matches!(&replies[1], ReadReply::Refused(refused) if refused.code == ErrorCode::NoNode)
     );
     assert_eq!(replies[2], ReadReply::Children(["config".into(), "quota".into()].into()));
+}
+
+#[test]
+fn null_data_is_kept_apart_from_empty_data_on_every_server_and_in_images() {
+    let mut harness = Harness::new();
+    let mut client = harness.open("a");
+    let data_of = |machine: &Machine, text| {
+        let get = Operation::Get { path: path(text), watch: false };
+        match machine.read(&Identity::named("a"), &get) {
+            Ok(Reply::Data(data, stat)) => (data, stat.data_length),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (mode, acl, expected_version) = (CreateMode::Persistent, None, None);
+    let null = || ZnodeData::NULL;
+    let make = Operation::Create { path: path("/null"), data: null(), mode, acl };
+    harness.ask(&mut client, make).unwrap();
+    for text in ["/set", "/multi", "/empty"] {
+        harness.ask(&mut client, create(text, mode)).unwrap();
+    }
+    let set = Operation::SetData { path: path("/set"), data: null(), expected_version };
+    harness.ask(&mut client, set).unwrap();
+    let set = MultiOperation::SetData { path: path("/multi"), data: null(), expected_version };
+    harness.ask(&mut client, Operation::Multi { operations: [set].into() }).unwrap();
+    let before = harness.machine.digest();
+    let image = Machine::decode_image(&harness.machine.encode_image()).unwrap();
+    for machine in [&harness.machine, &harness.follower, &image] {
+        for text in ["/null", "/set", "/multi"] {
+            assert_eq!(data_of(machine, text), (ZnodeData::NULL, 0), "{text}");
+        }
+        assert_eq!(machine.digest(), before);
+    }
+    let operations = [get("/null"), get("/empty")].into();
+    let several = read(&harness, &Operation::MultiRead { operations });
+    let Ok(Reply::MultiRead(replies)) = several else { panic!("{several:?}") };
+    assert!(matches!(&replies[0], ReadReply::Data(data, _) if data.is_null()));
+    assert!(matches!(&replies[1], ReadReply::Data(data, _) if !data.is_null()));
+}
+
+#[test]
+fn the_digest_tells_null_data_from_empty_data() {
+    let digest = |data: ZnodeData| {
+        let mut harness = Harness::new();
+        let mut client = harness.open("a");
+        let make =
+            Operation::Create { path: path("/a"), data, mode: CreateMode::Persistent, acl: None };
+        harness.ask(&mut client, make).unwrap();
+        harness.machine.digest()
+    };
+    assert_eq!(digest(ZnodeData::EMPTY), digest("".into()));
+    assert_ne!(digest(ZnodeData::EMPTY), digest(ZnodeData::NULL));
 }
 
 #[test]

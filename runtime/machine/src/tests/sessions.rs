@@ -164,7 +164,7 @@ fn data_does_not_keep_the_frame_it_came_in() {
     let mut client = harness.open("a");
     let frame = Bytes::from(alloc::vec![b'x'; 400]);
     let (mode, acl) = (CreateMode::Persistent, None);
-    let data = frame.slice(10..12);
+    let data = frame.slice(10..12).into();
     let operation = Operation::Create { path: path("/a"), data, mode, acl };
     let Prepared::Transaction(made) = harness.submit(client.request(operation.clone())) else {
         unreachable!("a create is a transaction");

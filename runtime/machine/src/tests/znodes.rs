@@ -5,9 +5,8 @@ use crate::request::{Identity, Prepared};
 use crate::znode::CONTAINER_EMPTY_MS;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use bytes::Bytes;
 use quorate_types::request::{CreateMode, MultiOperation, MultiReply, WatchEventKind};
-use quorate_types::{AclEntry, ErrorCode, Operation, Permissions, Reply, Zxid};
+use quorate_types::{AclEntry, ErrorCode, Operation, Permissions, Reply, ZnodeData, Zxid};
 
 #[test]
 fn stats_count_as_zookeepers_do() {
@@ -79,7 +78,7 @@ fn a_multi_is_done_as_a_whole_or_names_what_failed() {
     let mut client = harness.open("a");
     let make = |text: &str| MultiOperation::Create {
         path: path(text),
-        data: Bytes::new(),
+        data: ZnodeData::EMPTY,
         mode: CreateMode::Persistent,
         acl: None,
     };
@@ -134,7 +133,7 @@ fn an_acl_binds_everyone_it_does_not_name() {
         AclEntry { permissions: Permissions::ALL, scheme: "auth".into(), id: "".into() },
         AclEntry { permissions: Permissions::READ, scheme: "world".into(), id: "anyone".into() },
     ];
-    let (data, mode) = (Bytes::new(), CreateMode::Persistent);
+    let (data, mode) = (ZnodeData::EMPTY, CreateMode::Persistent);
     let private = Operation::Create { path: path("/own"), data, mode, acl: Some(acl) };
     harness.ask(&mut alice, private).unwrap();
     for operation in [set("/own", b"", None), create("/own/c", CreateMode::Persistent)] {
@@ -194,7 +193,7 @@ fn zookeepers_own_znodes_are_there_from_the_start_and_stay() {
     }
     let write = Operation::SetData {
         path: path("/zookeeper/config"),
-        data: Bytes::from_static(b"x"),
+        data: "x".into(),
         expected_version: None,
     };
     assert_eq!(harness.ask(&mut client, write).unwrap_err().code, ErrorCode::NotAllowed);

@@ -2,7 +2,6 @@
 
 use crate::driven::{Driven, PARKED_MAX, name};
 use crate::support::stage::path;
-use bytes::Bytes;
 use quorate_types::request::CreateMode;
 use quorate_types::{Operation, ZnodePath};
 use serde_json::{Value, json};
@@ -34,7 +33,7 @@ fn contender_path(number: usize) -> ZnodePath {
 /// A child by which a client of ZooKeeper contends, of the longest that are usual.
 fn contender(number: usize) -> Operation {
     let path = contender_path(number);
-    let data = Bytes::from(vec![b'd'; 64]);
+    let data = vec![b'd'; 64].into();
     Operation::Create { path, data, mode: CreateMode::Ephemeral, acl: None }
 }
 

@@ -203,7 +203,7 @@ fn mode_of(number: i32) -> Result<CreateMode, ErrorCode> {
 fn creation(create: Create<'_>) -> Result<MultiOperation, ErrorCode> {
     let mode = mode_of(create.mode)?;
     let (path, mode) = placed(create.path, mode, &create.acl)?;
-    let (data, acl) = (create.data.unwrap_or_default(), Some(acl_of(&create.acl)));
+    let (data, acl) = (create.data.into(), Some(acl_of(&create.acl)));
     Ok(MultiOperation::Create { path, data, mode, acl })
 }
 
@@ -218,7 +218,7 @@ fn creation_ttl(create: CreateTtl<'_>) -> Result<MultiOperation, ErrorCode> {
         return Err(ErrorCode::BadArguments);
     }
     let (path, mode) = placed(create.path, mode, &create.acl)?;
-    let (data, acl) = (create.data.unwrap_or_default(), Some(acl_of(&create.acl)));
+    let (data, acl) = (create.data.into(), Some(acl_of(&create.acl)));
     Ok(MultiOperation::Create { path, data, mode, acl })
 }
 
@@ -240,7 +240,7 @@ fn created_ttl(create: CreateTtl<'_>) -> Translated {
 }
 
 fn set_data(set: SetData<'_>) -> Translated {
-    let (path, data) = (path_of(set.path)?, set.data.unwrap_or_default());
+    let (path, data) = (path_of(set.path)?, set.data.into());
     let expected_version = Some(set.version);
     Ok((Operation::SetData { path, data, expected_version }, Shape::Stat))
 }
@@ -317,9 +317,8 @@ fn item_of(operation: WireOperation<'_>) -> (Opcode, Result<MultiOperation, Erro
             (Opcode::Delete, deleted(path).map(delete))
         }
         WireOperation::SetData(SetData { path, data, version }) => {
-            let data = data.unwrap_or_default();
-            let set =
-                |path| MultiOperation::SetData { path, data, expected_version: Some(version) };
+            let (data, expected_version) = (data.into(), Some(version));
+            let set = |path| MultiOperation::SetData { path, data, expected_version };
             (Opcode::SetData, path_of(path).map(set))
         }
         WireOperation::Check(PathVersion { path, version }) => {

@@ -6,7 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use quorate_types::request::{MultiReply, ReadReply, WatchEvent, WatchEventKind};
-use quorate_types::{ErrorCode, Outcome, Refusal, Reply, Stat, Zxid};
+use quorate_types::{ErrorCode, Outcome, Refusal, Reply, Stat, ZnodeData, Zxid};
 use quorate_wire::zookeeper::{
     self as wire, Acl, AclStat, ChildrenStat, ClientInfo, DataStat, EventKind, Multi,
     MultiReadResult, MultiResult, Opcode, PathStat, WatcherEvent, WatcherState, ZooKeeperError,
@@ -99,6 +99,10 @@ fn stat_of(stat: &Stat) -> wire::Stat {
     }
 }
 
+fn data_stat(data: &ZnodeData, stat: &Stat) -> DataStat {
+    DataStat { data: data.clone().into_option(), stat: stat_of(stat) }
+}
+
 /// Appends the reply to the request `xid`.
 pub(super) fn reply(out: &mut Vec<u8>, (xid, zxid): (i32, Zxid), shape: &Shape, outcome: &Outcome) {
     let zxid = number_of(zxid);
@@ -137,9 +141,7 @@ fn body_of<'a>(shape: &'a Shape, reply: &'a Reply) -> Result<wire::Reply<'a>, Zo
         (Shape::Stat, Reply::Stat(stat)) => wire::Reply::Stat(stat_of(stat)),
         (Shape::Exists, Reply::Exists(Some(stat))) => wire::Reply::Stat(stat_of(stat)),
         (Shape::Exists, Reply::Exists(None)) => return Err(ZooKeeperError::NoNode),
-        (Shape::DataStat, Reply::Data(data, stat)) => {
-            wire::Reply::DataStat(DataStat { data: Some(data.clone()), stat: stat_of(stat) })
-        }
+        (Shape::DataStat, Reply::Data(data, stat)) => wire::Reply::DataStat(data_stat(data, stat)),
         (Shape::AclStat, Reply::Acl(acl, stat)) => {
             let entry = |entry: &'a quorate_types::AclEntry| Acl {
                 permissions: entry.permissions,
@@ -210,9 +212,7 @@ fn result_of(opcode: Opcode, reply: &MultiReply) -> MultiResult<'_> {
 
 fn read_of(reply: &ReadReply) -> MultiReadResult<'_> {
     match reply {
-        ReadReply::Data(data, stat) => {
-            MultiReadResult::GetData(DataStat { data: Some(data.clone()), stat: stat_of(stat) })
-        }
+        ReadReply::Data(data, stat) => MultiReadResult::GetData(data_stat(data, stat)),
         ReadReply::Children(names) => MultiReadResult::GetChildren(texts(names)),
         ReadReply::Refused(refusal) => MultiReadResult::Error(error_of(refusal.code)),
     }

@@ -287,6 +287,50 @@ fn a_sequential_znode_may_have_a_number_for_its_name() {
 }
 
 #[test]
+fn null_data_goes_to_the_replica_and_comes_back_as_null() {
+    let mut conversation = attached();
+    let set = |data| SetData { path: "/a", data, version: -1 };
+    for data in [None, Some(Bytes::new()), Some(Bytes::from_static(b"x"))] {
+        let frame = request(1, &Request::SetData(set(data.clone())));
+        let (_, _, operation) = ask(&mut conversation, &frame);
+        let Operation::SetData { data: told, .. } = operation else { panic!("{operation:?}") };
+        assert_eq!(told.into_option(), data);
+        let made = Create { data: data.clone(), ..create("/a", 0) };
+        let items = [
+            wire::MultiOperation::SetData(set(data.clone())),
+            wire::MultiOperation::Create(made.clone()),
+        ];
+        let (_, _, operation) =
+            ask(&mut conversation, &request(2, &Request::Multi(Multi(items.into()))));
+        let Operation::Multi { operations } = operation else { panic!("{operation:?}") };
+        for operation in operations {
+            let (MultiOperation::SetData { data: told, .. }
+            | MultiOperation::Create { data: told, .. }) = operation
+            else {
+                panic!("{operation:?}")
+            };
+            assert_eq!(told.into_option(), data);
+        }
+        let (_, _, operation) = ask(&mut conversation, &request(3, &Request::Create(made)));
+        let Operation::Create { data: told, .. } = operation else { panic!("{operation:?}") };
+        assert_eq!(told.into_option(), data);
+    }
+    for data in [None, Some(Bytes::new())] {
+        let mut conversation = attached();
+        let get = Request::GetData(Read { path: "/a", watch: false });
+        let (sequence, ..) = ask(&mut conversation, &request(1, &get));
+        let reply = Reply::Data(data.clone().into(), Stat::default());
+        let (out, _) = answer(&mut conversation, sequence, 9, Ok(reply));
+        match decode_reply(&frames(&out)[0], |_| Some(Opcode::GetData)).unwrap() {
+            ServerMessage::Reply { reply: wire::Reply::DataStat(told), .. } => {
+                assert_eq!(told.data, data);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn restored_watches_are_told_what_they_missed_before_the_reply() {
     let mut conversation = attached();
     let lost = SetWatches {

@@ -162,7 +162,7 @@ impl Client {
 fn create(path: &str, data: &'static [u8]) -> Operation {
     Operation::Create {
         path: ZnodePath::parse(path).unwrap(),
-        data: Bytes::from_static(data),
+        data: data.into(),
         mode: CreateMode::Persistent,
         acl: None,
     }
@@ -174,7 +174,7 @@ fn get(path: &str) -> Operation {
 
 fn data(outcome: Outcome) -> Bytes {
     match outcome {
-        Ok(Reply::Data(data, _)) => data,
+        Ok(Reply::Data(data, _)) => data.into_bytes(),
         other => panic!("{other:?} is no data"),
     }
 }

@@ -26,10 +26,6 @@ pub(crate) const KEPT_WATCH: &str =
 pub(crate) const WATCH_ON_NO_PATH: &str =
     "watches on what is no path are not kept: nothing ever was or will be there";
 
-/// Data is a sequence of bytes in the log, in snapshots and for native clients.
-pub(crate) const NULL_DATA: &str =
-    "data that was never given is empty here; ZooKeeper keeps null apart from empty";
-
 /// `/a/.` and `/a/..` are no paths until the number is added.
 pub(crate) const DOTS_WITH_NUMBER: &str =
     "a sequential znode cannot be named by one or two dots and a number";

@@ -10,7 +10,9 @@
 use crate::history::{History, OperationId};
 use crate::observation::{Checker, Observation, Rest};
 use quorate_types::request::{MultiOperation, MultiReply, ReadLevel};
-use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, SessionId, ZnodePath};
+use quorate_types::{
+    ErrorCode, Operation, Outcome, Refusal, Reply, SessionId, ZnodeData, ZnodePath,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Calls in one window.
@@ -307,7 +309,7 @@ fn judge(mut calls: Vec<Call>) -> Result<(u64, u64), (BTreeSet<Standing>, Vec<Ca
 /// Turns operations into calls at each znode.
 #[derive(Default)]
 struct Sorting {
-    data: HashMap<bytes::Bytes, u32>,
+    data: HashMap<ZnodeData, u32>,
     calls: BTreeMap<ZnodePath, Vec<Call>>,
 }
 
@@ -316,7 +318,7 @@ fn is_sampled(path: &ZnodePath) -> bool {
 }
 
 impl Sorting {
-    fn name(&mut self, data: &bytes::Bytes) -> u32 {
+    fn name(&mut self, data: &ZnodeData) -> u32 {
         let next = u32::try_from(self.data.len()).expect("a run has few values");
         *self.data.entry(data.clone()).or_insert(next)
     }

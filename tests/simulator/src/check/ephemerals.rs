@@ -178,7 +178,6 @@ impl Checker for Ephemerals {
 mod tests {
     use super::*;
     use crate::work::path;
-    use bytes::Bytes;
     use quorate_machine::AclSource;
 
     const SESSION: SessionId = SessionId(1);
@@ -188,7 +187,7 @@ mod tests {
     }
 
     fn create(at: &str, kind: ZnodeKind) -> Change {
-        Change::CreateZnode { path: path(at), data: Bytes::new(), acl: AclSource::Open, kind }
+        Change::CreateZnode { path: path(at), data: "".into(), acl: AclSource::Open, kind }
     }
 
     fn ephemeral(at: &str) -> Change {

@@ -280,7 +280,6 @@ mod tests {
     use super::*;
     use crate::check::told::{Told, requested};
     use crate::history::Moment;
-    use bytes::Bytes;
     use quorate_client::protocol::CallFailure;
     use quorate_types::request::CreateMode;
     use quorate_types::{Refusal, Stat, ZnodePath};
@@ -309,7 +308,7 @@ mod tests {
             let (_, sequence) = self.history.operation(id).request.unwrap();
             let change = Change::CreateZnode {
                 path: path(),
-                data: Bytes::new(),
+                data: "".into(),
                 acl: quorate_machine::AclSource::Open,
                 kind: quorate_machine::ZnodeKind::Persistent,
             };
@@ -333,7 +332,7 @@ mod tests {
 
     fn creation() -> Operation {
         let mode = CreateMode::Persistent;
-        Operation::Create { path: path(), data: Bytes::new(), mode, acl: None }
+        Operation::Create { path: path(), data: "".into(), mode, acl: None }
     }
 
     fn created(zxid: Zxid) -> Outcome {

@@ -8,8 +8,7 @@ use crate::history::History;
 use crate::model::Model;
 use crate::observation::{Checker, Observation, Rest, SimulatedReplica};
 use crate::world::tree::read_tree;
-use bytes::Bytes;
-use quorate_types::{Stat, ZnodePath};
+use quorate_types::{Stat, ZnodeData, ZnodePath};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
@@ -18,7 +17,7 @@ pub struct SameTree {
     judged: u64,
 }
 
-type Tree = BTreeMap<ZnodePath, (Bytes, Stat)>;
+type Tree = BTreeMap<ZnodePath, (ZnodeData, Stat)>;
 
 impl SameTree {
     fn judge(&mut self, server: u64, replica: &SimulatedReplica) -> Result<(), String> {
@@ -89,7 +88,7 @@ mod tests {
     fn a_znode_too_many_or_too_few_or_another_stat_is_a_difference() {
         let tree = |version| {
             let stat = Stat { version, ..Stat::default() };
-            Tree::from([(ZnodePath::root(), (Bytes::new(), stat))])
+            Tree::from([(ZnodePath::root(), (ZnodeData::EMPTY, stat))])
         };
         compare(&tree(1), &tree(1)).unwrap();
         compare(&tree(1), &tree(2)).unwrap_err();

@@ -104,7 +104,6 @@ impl Checker for SequentialNames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use quorate_machine::Origin;
     use quorate_types::Stat;
 
@@ -119,8 +118,7 @@ mod tests {
         changes: Vec<Change>,
     ) -> Result<(), String> {
         let mode = CreateMode::PersistentSequential;
-        let operation =
-            Operation::Create { path: path(prefix), data: Bytes::new(), mode, acl: None };
+        let operation = Operation::Create { path: path(prefix), data: "".into(), mode, acl: None };
         let reply = Some(Ok(Reply::Created(path(given), Stat::default())));
         let origin = Origin::Leader;
         let transaction = Transaction { time_ms: 0, origin, changes, reply, call: None };

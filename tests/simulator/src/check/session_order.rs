@@ -404,7 +404,7 @@ mod tests {
         }
 
         fn write(&mut self, sequence: u64, connection: u64) -> Result<(), String> {
-            let (data, mode) = (Bytes::new(), CreateMode::PersistentSequential);
+            let (data, mode) = ("".into(), CreateMode::PersistentSequential);
             let create = Operation::Create { path: path("/q/n-"), data, mode, acl: None };
             self.sent(sequence, connection, create)
         }

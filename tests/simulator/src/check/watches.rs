@@ -12,7 +12,7 @@ use crate::observation::{Checker, Observation, Rest};
 use bytes::Bytes;
 use quorate_machine::Change;
 use quorate_types::request::{HeldWatch, WatchEvent, WatchEventKind, WatchMode, WatchPosition};
-use quorate_types::{Operation, Outcome, Reply, SessionId, ZnodePath, Zxid};
+use quorate_types::{Operation, Outcome, Reply, SessionId, ZnodeData, ZnodePath, Zxid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How surely something stands.
@@ -64,7 +64,7 @@ fn events_of(entry: &CommittedEntry) -> impl Iterator<Item = (u32, WatchEvent)> 
     });
     let zxid = entry.zxid;
     (0..).step_by(2).zip(events).map(move |(place, (kind, path, data))| {
-        let (path, data) = (path.clone(), data.cloned());
+        let (path, data) = (path.clone(), data.map(ZnodeData::to_bytes));
         (place, WatchEvent { kind, path, zxid, place, data })
     })
 }
@@ -483,7 +483,7 @@ mod tests {
     fn history(entries: u64) -> History {
         let mut history = History::default();
         for number in 1..=entries {
-            let (data, version) = (Bytes::from("x"), 0);
+            let (data, version) = ("x".into(), 0);
             let changes = vec![Change::SetData { path: path("/a"), data, version }];
             let origin = Origin::Leader;
             let transaction = Transaction { time_ms: 0, origin, changes, reply: None, call: None };

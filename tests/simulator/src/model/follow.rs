@@ -284,12 +284,12 @@ mod tests {
     }
 
     fn change(text: &str, kind: ZnodeKind) -> Change {
-        let (data, acl) = (Bytes::new(), AclSource::Open);
+        let (data, acl) = ("".into(), AclSource::Open);
         Change::CreateZnode { path: path(text), data, acl, kind }
     }
 
     fn operation(text: &str, mode: CreateMode) -> Operation {
-        Operation::Create { path: path(text), data: Bytes::new(), mode, acl: None }
+        Operation::Create { path: path(text), data: "".into(), mode, acl: None }
     }
 
     fn stat(zxid: u64, owner: Option<SessionId>) -> Stat {

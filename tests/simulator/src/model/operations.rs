@@ -5,10 +5,11 @@
 //! version. A multi sees what its earlier operations did, and changes all or nothing.
 
 use super::{Draft, Lifetime, Model, When, Znode, is_first};
-use bytes::Bytes;
 use quorate_types::acl::open_acl;
 use quorate_types::request::{CreateMode, MultiOperation, MultiReply};
-use quorate_types::{ErrorCode, Operation, Outcome, Reply, SessionId, Stat, ZnodePath, Zxid};
+use quorate_types::{
+    ErrorCode, Operation, Outcome, Reply, SessionId, Stat, ZnodeData, ZnodePath, Zxid,
+};
 
 /// ZooKeeper's longest TTL, in milliseconds.
 const TTL_MS_MAX: u64 = 0xff_ffff_ffff;
@@ -207,7 +208,7 @@ impl Draft<'_> {
         &mut self,
         session: SessionId,
         when: When,
-        (path, data, mode): (&ZnodePath, &Bytes, CreateMode),
+        (path, data, mode): (&ZnodePath, &ZnodeData, CreateMode),
     ) -> Step<(ZnodePath, Stat)> {
         let lifetime = match mode {
             CreateMode::Persistent
@@ -257,7 +258,7 @@ impl Draft<'_> {
     fn replace(
         &mut self,
         when: When,
-        (path, data): (&ZnodePath, &Bytes),
+        (path, data): (&ZnodePath, &ZnodeData),
         expected: Option<i32>,
     ) -> Step<Stat> {
         self.check(path, expected)?;
@@ -298,7 +299,7 @@ mod tests {
     }
 
     fn creation(text: &str, mode: CreateMode) -> Operation {
-        Operation::Create { path: path(text), data: Bytes::new(), mode, acl: None }
+        Operation::Create { path: path(text), data: ZnodeData::EMPTY, mode, acl: None }
     }
 
     /// Does the operation as the next transaction, if it may be done.
@@ -368,7 +369,7 @@ mod tests {
         let mut model = Model::default();
         let create = |text: &str| MultiOperation::Create {
             path: path(text),
-            data: Bytes::new(),
+            data: ZnodeData::EMPTY,
             mode: CreateMode::Persistent,
             acl: None,
         };

@@ -14,11 +14,10 @@ use crate::run::{is_led, is_level};
 use crate::work::path;
 use crate::world::World;
 use crate::world::tree::read_tree;
-use bytes::Bytes;
 use quorate_faulty_disk::{Choices, Crash, FaultyDisk};
 use quorate_storage::{Log, LogSettings, Recovered, RecoveryError};
 use quorate_types::request::{CreateMode, ReadLevel};
-use quorate_types::{ErrorCode, Operation, ZnodePath};
+use quorate_types::{ErrorCode, Operation, ZnodeData, ZnodePath};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -65,7 +64,7 @@ pub struct DamagedCluster {
     /// it refetches.
     is_earlier: bool,
     /// What was acknowledged.
-    written: BTreeMap<ZnodePath, Bytes>,
+    written: BTreeMap<ZnodePath, ZnodeData>,
     writes: u64,
 }
 
@@ -260,15 +259,15 @@ impl DamagedCluster {
 
     // Writes.
 
-    fn ask_write(&mut self) -> (OperationId, ZnodePath, Bytes) {
+    fn ask_write(&mut self) -> (OperationId, ZnodePath, ZnodeData) {
         self.writes += 1;
         let at = path(&format!("/n{}", self.choices.below(ZNODES)));
         let length = 40 + self.choices.below(260) as usize;
-        let data = Bytes::from(format!("{}-{}", self.writes, "x".repeat(length)));
+        let data = ZnodeData::from(format!("{}-{}", self.writes, "x".repeat(length)));
         (self.ask(&at, &data), at, data)
     }
 
-    fn ask(&mut self, at: &ZnodePath, data: &Bytes) -> OperationId {
+    fn ask(&mut self, at: &ZnodePath, data: &ZnodeData) -> OperationId {
         let (path, data) = (at.clone(), data.clone());
         let operation = if self.written.contains_key(at) {
             Operation::SetData { path, data, expected_version: None }
@@ -284,7 +283,7 @@ impl DamagedCluster {
         &mut self,
         mut id: OperationId,
         at: ZnodePath,
-        data: Bytes,
+        data: ZnodeData,
     ) -> Result<(), String> {
         loop {
             let waits = |world: &World| world.history.operation(id).ended.is_none();
@@ -298,7 +297,7 @@ impl DamagedCluster {
             match ending.outcome() {
                 Some(Ok(_)) => break,
                 Some(Err(refusal)) if refusal.code == ErrorCode::NodeExists => {
-                    self.written.insert(at.clone(), Bytes::new());
+                    self.written.insert(at.clone(), ZnodeData::EMPTY);
                 }
                 Some(Err(refusal)) => return Err(format!("a write to {at} is refused: {refusal}")),
                 None => {}

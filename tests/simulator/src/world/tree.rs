@@ -1,9 +1,8 @@
 //! A server's whole tree, read as anybody can read it.
 
 use crate::observation::SimulatedReplica;
-use bytes::Bytes;
 use quorate_machine::Identity;
-use quorate_types::{Operation, Reply, Stat, ZnodePath};
+use quorate_types::{Operation, Reply, Stat, ZnodeData, ZnodePath};
 use std::collections::BTreeMap;
 
 /// Every znode with its data and stat.
@@ -11,7 +10,7 @@ use std::collections::BTreeMap;
 /// # Panics
 /// When the replica's own answers contradict each other: a listed znode is not there.
 #[must_use]
-pub fn read_tree(replica: &SimulatedReplica) -> BTreeMap<ZnodePath, (Bytes, Stat)> {
+pub fn read_tree(replica: &SimulatedReplica) -> BTreeMap<ZnodePath, (ZnodeData, Stat)> {
     let machine = replica.machine();
     let everyone = Identity::named("checker");
     let mut found = BTreeMap::new();

@@ -5,17 +5,17 @@ use quorate_simulator::executor::Component;
 use quorate_simulator::work::{self, Acquire, Grant, grant_of, path, to_cbor};
 use quorate_simulator::world::address;
 use quorate_types::request::CreateMode;
-use quorate_types::{ErrorCode, Operation, Outcome, Reply, ServerId};
+use quorate_types::{ErrorCode, Operation, Outcome, Reply, ServerId, ZnodeData};
 
-pub fn create(at: &str, data: impl Into<Bytes>, mode: CreateMode) -> Operation {
+pub fn create(at: &str, data: impl Into<ZnodeData>, mode: CreateMode) -> Operation {
     Operation::Create { path: path(at), data: data.into(), mode, acl: None }
 }
 
-pub fn persistent(at: &str, data: impl Into<Bytes>) -> Operation {
+pub fn persistent(at: &str, data: impl Into<ZnodeData>) -> Operation {
     create(at, data, CreateMode::Persistent)
 }
 
-pub fn set(at: &str, data: impl Into<Bytes>, expected_version: Option<i32>) -> Operation {
+pub fn set(at: &str, data: impl Into<ZnodeData>, expected_version: Option<i32>) -> Operation {
     Operation::SetData { path: path(at), data: data.into(), expected_version }
 }
 
@@ -84,7 +84,7 @@ pub fn fence(outcome: &Outcome) -> u64 {
 
 pub fn data(outcome: &Outcome) -> Bytes {
     let Ok(Reply::Data(data, _)) = outcome else { panic!("no data: {outcome:?}") };
-    data.clone()
+    data.to_bytes()
 }
 
 pub fn code(outcome: &Outcome) -> Option<ErrorCode> {

@@ -33,7 +33,7 @@ fn plain() -> Vec<Step> {
         ann(create2("/c/a", "one", PERSISTENT)),
         ann(create("/c/a/b", "", PERSISTENT)),
         ann(Request::Create2(Create { data: None, ..creation("/c/null", "", PERSISTENT, OPEN) })),
-        ann(get("/c/null", false)).explained(explained::NULL_DATA),
+        ann(get("/c/null", false)),
         ann(create("/c/nobody/x", "", PERSISTENT)),
         ann(create("/c/nobody/x/y", "", EPHEMERAL)),
         ann(create("/", "", PERSISTENT)),

@@ -1,6 +1,5 @@
 //! Reads, changes and deletions of what is there: versions, stats, null and empty data.
 
-use crate::explained;
 use crate::step::*;
 use bytes::Bytes;
 use quorate_wire::zookeeper::{Multi, MultiOperation, Request, SetData};
@@ -114,7 +113,7 @@ fn data() -> Vec<Step> {
         ann(get("/data", false)),
         ann(set("/data", "full", ANY)),
         ann(null("/data")),
-        ann(get("/data", false)).explained(explained::NULL_DATA),
+        ann(get("/data", false)),
         ann(set("/data", "", ANY)),
         ann(get("/data", false)),
         ann(Request::Multi(Multi(vec![MultiOperation::SetData(SetData {
@@ -122,8 +121,8 @@ fn data() -> Vec<Step> {
             data: None,
             version: ANY,
         })]))),
-        ann(get("/data", false)).explained(explained::NULL_DATA),
-        ann(multi_read([r_get("/data")])).explained(explained::NULL_DATA),
+        ann(get("/data", false)),
+        ann(multi_read([r_get("/data")])),
         ann(Request::SetData(SetData {
             path: "/data",
             data: Some(Bytes::from_static(b"\0\xff\x80")),
