@@ -68,6 +68,21 @@ pub struct Proved {
     pub name: String,
 }
 
+impl Proved {
+    /// An administrator, whom ACLs do not bind: ZooKeeper's scheme `super`.
+    #[must_use]
+    pub fn administrator() -> Proved {
+        Proved { scheme: String::from("super"), id: String::new(), name: String::new() }
+    }
+
+    /// Somebody at this IP address.
+    #[must_use]
+    pub fn address(address: &str) -> Proved {
+        let (id, name) = (String::from(address), String::from(address));
+        Proved { scheme: String::from("ip"), id, name }
+    }
+}
+
 /// Why a conversation is over: write what there is to write and close the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -159,19 +174,15 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// With a client at this IP address.
+    /// With a client that its connection proves to be these, its address among them.
     #[must_use]
-    pub fn new(address: String) -> Conversation {
+    pub fn new(proved: Vec<Proved>) -> Conversation {
         Conversation {
             state: State::Opened,
             pending: VecDeque::new(),
             pending_bytes: 0,
             zxid: Zxid(0),
-            proved: alloc::vec![Proved {
-                scheme: String::from("ip"),
-                id: address.clone(),
-                name: address,
-            }],
+            proved,
         }
     }
 
@@ -296,6 +307,12 @@ impl Conversation {
             level,
             operation,
         })
+    }
+
+    /// Who the client has proved to be.
+    #[must_use]
+    pub fn identities(&self) -> &[Proved] {
+        &self.proved
     }
 
     /// The proof asked about is good, for these identities.

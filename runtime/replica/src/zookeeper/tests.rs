@@ -61,7 +61,7 @@ fn connected() -> ServerFrame {
 
 /// A conversation whose session is attached.
 fn attached() -> Conversation {
-    let mut conversation = Conversation::new("10.0.0.9".to_string());
+    let mut conversation = Conversation::new(vec![Proved::address("10.0.0.9")]);
     let mut out = Vec::new();
     let step = conversation.on_frame(&hello(0, 0, Some(true)), &mut out).unwrap();
     assert!(matches!(step, Some(Step::Frame(ClientFrame::Connect { resume: None, .. }))));

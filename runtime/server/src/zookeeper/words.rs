@@ -144,11 +144,16 @@ fn environment() -> String {
 }
 
 fn configuration(door: &ZooKeeperDoor) -> String {
+    let mut text = String::new();
+    let secure = door.config.tls.as_ref().and_then(|tls| tls.listen);
+    for (port, address) in [("clientPort", door.config.listen), ("secureClientPort", secure)] {
+        if let Some(address) = address {
+            let (number, ip) = (address.port(), address.ip());
+            let _ = writeln!(text, "{port}={number}\n{port}Address={ip}");
+        }
+    }
     format!(
-        "clientPort={}\nclientPortAddress={}\nmaxClientCnxns={}\nminSessionTimeout={}\n\
-         maxSessionTimeout={}\n",
-        door.config.listen.port(),
-        door.config.listen.ip(),
+        "{text}maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\n",
         door.config.connections_per_address_max,
         door.limits.session_timeout_ms_min,
         door.limits.session_timeout_ms_max,

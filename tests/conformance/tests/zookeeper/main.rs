@@ -7,3 +7,4 @@ mod play;
 mod render;
 mod script;
 mod step;
+mod tls;
