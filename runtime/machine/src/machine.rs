@@ -317,6 +317,20 @@ impl Machine {
         })
     }
 
+    /// A session, for whoever opened it.
+    ///
+    /// # Errors
+    /// It is not there, or not the caller's: the refusal that attaching to it would get.
+    pub fn session_of(
+        &self,
+        session: SessionId,
+        password: &[u8; 16],
+        identity: &Identity,
+    ) -> Result<SessionStatus, Refusal> {
+        prepare::sessions::check_owner(&*self.tables, session, password, identity)?;
+        Ok(self.session(session).expect("it was there a moment ago"))
+    }
+
     /// Every session, in order of its id.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionStatus> {

@@ -27,6 +27,7 @@ mod membership;
 mod peer;
 mod proposal;
 mod read;
+mod read_only;
 mod session_clock;
 pub mod settings;
 mod snapshot_transfer;
@@ -57,6 +58,7 @@ use quorate_raft::{Index, Raft, ReplicaId, Role, Term};
 use quorate_storage::Log;
 use quorate_types::{ServerId, SessionId, Zxid};
 use read::ReadBarriers;
+use read_only::Readers;
 use snapshot_transfer::Snapshots;
 
 /// One server's state machine.
@@ -78,6 +80,7 @@ pub struct Replica<E: RecipeExecutor> {
     connections: BTreeMap<u64, Connection>,
     /// Which connection of this server a session is attached to.
     sessions_here: BTreeMap<SessionId, u64>,
+    readers: Readers,
     /// Sessions heard of since the last batch to the leader.
     touched: BTreeSet<SessionId>,
     touches_sent_ms: u64,

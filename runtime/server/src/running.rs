@@ -363,6 +363,7 @@ fn settings(config: &ServerConfig) -> Settings {
         },
         members: members.collect(),
         join: config.join,
+        read_only_mode: config.zookeeper.as_ref().is_some_and(|door| door.read_only_mode),
         seed: entropy::random_number(),
         election_timeout_ms_min: config.timeouts.election_ms_min,
         election_timeout_ms_max: config.timeouts.election_ms_max,

@@ -134,10 +134,7 @@ impl ZooKeeperClient {
     ///
     /// # Errors
     /// The network.
-    pub fn over(
-        stream: ZooKeeperStream,
-        hello: ConnectRequest,
-    ) -> Result<Option<ZooKeeperClient>> {
+    pub fn over(stream: ZooKeeperStream, hello: ConnectRequest) -> Result<Option<ZooKeeperClient>> {
         let mut client = ZooKeeperClient {
             stream,
             frames: Frames::after_handshake(),

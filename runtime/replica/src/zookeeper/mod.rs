@@ -145,16 +145,19 @@ struct Pending {
 struct Attached {
     next_write: u64,
     next_read: u64,
+    /// Whether the server only reads.
+    reads_only: bool,
 }
 
 #[derive(Debug)]
 enum State {
     /// Nothing came yet.
     Opened,
-    /// A session is asked for. `mirror`: what the answer says of reading only.
+    /// A session is asked for. `knows_reading`: the client has said whether a server that only reads will
+    /// do, and the answer tells it whether this one does.
     Connecting {
         seen: Zxid,
-        mirror: Option<bool>,
+        knows_reading: bool,
     },
     Attached(Attached),
     Over,
@@ -216,7 +219,7 @@ impl Conversation {
 
     fn on_connect(&mut self, request: ConnectRequest) -> Result<Step, End> {
         let seen = Zxid(u64::try_from(request.last_zxid_seen).unwrap_or(0));
-        self.state = State::Connecting { seen, mirror: request.read_only.map(|_| false) };
+        self.state = State::Connecting { seen, knows_reading: request.read_only.is_some() };
         let password = request.password.0.unwrap_or_default();
         let resume = (request.session_id != 0).then(|| Resume {
             session: SessionId(request.session_id.cast_unsigned()),
@@ -229,12 +232,14 @@ impl Conversation {
             resume,
             timeout_ms,
             last_seen: seen,
+            read_only: request.read_only.unwrap_or(false),
         }))
     }
 
     fn on_request(&mut self, frame: &Bytes, out: &mut Vec<u8>) -> Result<Option<Step>, End> {
         let (RequestHeader { xid, opcode }, mut reader) = decode_request_header(frame)?;
         let turn = match Request::read(opcode, &mut reader) {
+            _ if self.only_reads() && ask::is_write(opcode) => ask::refused(ErrorCode::ReadOnly),
             Ok(request) => ask::turn(request),
             // As in ZooKeeper, which reads these before it gives a request its place in line.
             Err(error) if opcode == Opcode::Auth.number() => return Err(error.into()),
@@ -260,6 +265,10 @@ impl Conversation {
                 Err(self.end(End::Improper))
             }
         }
+    }
+
+    fn only_reads(&self) -> bool {
+        matches!(self.state, State::Attached(Attached { reads_only: true, .. }))
     }
 
     /// What needs no replica is answered at its turn too.
@@ -347,8 +356,8 @@ impl Conversation {
     /// The conversation is over.
     pub fn on_server(&mut self, frame: ServerFrame, out: &mut Vec<u8>) -> Result<(), End> {
         match frame {
-            ServerFrame::Connected { session, password, timeout_ms, zxid, .. } => {
-                self.on_connected((session, password), timeout_ms, zxid, out)
+            ServerFrame::Connected { session, password, timeout_ms, zxid, read_only, .. } => {
+                self.on_connected((session, password, timeout_ms), zxid, read_only, out)
             }
             ServerFrame::Refused(refusal) => Err(self.on_refused(refusal, out)),
             ServerFrame::Reply { sequence, zxid, outcome } => {
@@ -370,25 +379,25 @@ impl Conversation {
 
     fn on_connected(
         &mut self,
-        (session, password): (SessionId, [u8; 16]),
-        timeout_ms: u32,
+        (session, password, timeout_ms): (SessionId, [u8; 16], u32),
         zxid: Zxid,
+        reads_only: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), End> {
-        let State::Connecting { seen, mirror } = self.state else { return Ok(()) };
+        let State::Connecting { seen, knows_reading } = self.state else { return Ok(()) };
         if seen > zxid {
             // ZooKeeper's rule: no answer, so that the client tries other servers.
             return Err(self.end(End::FromElsewhere { seen, newest: zxid }));
         }
         self.zxid = zxid;
         let next_write = (zxid.0 << WRITE_BITS) + 1;
-        self.state = State::Attached(Attached { next_write, next_read: FIRST_READ });
+        self.state = State::Attached(Attached { next_write, next_read: FIRST_READ, reads_only });
         let response = ConnectResponse {
             protocol_version: 0,
             timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
             session_id: session.0.cast_signed(),
             password: Secret(Some(Bytes::copy_from_slice(&password))),
-            read_only: mirror,
+            read_only: knows_reading.then_some(reads_only),
         };
         encode_connect_response(out, &response);
         Ok(())
@@ -397,7 +406,7 @@ impl Conversation {
     /// A session that is gone is said to be gone; for anything else the client tries other servers.
     fn on_refused(&mut self, refusal: Refusal, out: &mut Vec<u8>) -> End {
         let is_gone = matches!(refusal.code, ErrorCode::SessionExpired | ErrorCode::SessionRefused);
-        if let State::Connecting { mirror, .. } = self.state
+        if let State::Connecting { knows_reading, .. } = self.state
             && is_gone
         {
             let response = ConnectResponse {
@@ -405,7 +414,7 @@ impl Conversation {
                 timeout_ms: 0,
                 session_id: 0,
                 password: Secret(Some(Bytes::from_static(&[0; 16]))),
-                read_only: mirror,
+                read_only: knows_reading.then_some(false),
             };
             encode_connect_response(out, &response);
         }

@@ -461,6 +461,7 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             }
             config.super_digest = Some(digest.to_owned());
         }
+        config.read_only_mode = self.given.boolean("readonlymode.enabled")?;
         self.read_words(&mut config);
         Ok(Some(config).filter(|config| config.listen.is_some() || with_tls))
     }

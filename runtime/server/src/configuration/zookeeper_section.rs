@@ -19,7 +19,8 @@ pub const ZOOKEEPER_TLS_PORT: u16 = 2281;
 /// Bytes of a request at most: what the limit may be.
 pub(super) const REQUEST_BYTES: RangeInclusive<u32> = 1_024..=4 << 20;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
+    "read_only_mode",
     "listen",
     "listen_tls",
     "port_unification",
@@ -59,6 +60,7 @@ pub(super) fn read(
     )?;
     config.frame_bytes_max =
         section.integer_u32("request_bytes_max", REQUEST_BYTES, config.frame_bytes_max)?;
+    config.read_only_mode = section.boolean("read_only_mode")?.unwrap_or(false);
     if let Some(words) = section.string("four_letter_words")? {
         config.words = read_words(&section, words)?;
     }
@@ -156,6 +158,9 @@ pub(super) fn to_toml(config: &ZooKeeperConfig, own: &TlsPaths) -> String {
     let _ = writeln!(text, "connections_per_address_max = {most}");
     let _ = writeln!(text, "four_letter_words = {}", toml_string(&words));
     let _ = writeln!(text, "request_bytes_max = {}", config.frame_bytes_max);
+    if config.read_only_mode {
+        let _ = writeln!(text, "read_only_mode = true");
+    }
     if let Some(digest) = &config.super_digest {
         let _ = writeln!(text, "super_digest = {}", toml_string(digest));
     }

@@ -25,6 +25,9 @@ pub struct ZooKeeperConfig {
     pub sasl_users: Vec<SaslUser>,
     /// Bytes of a request at most; ZooKeeper's `jute.maxbuffer`.
     pub frame_bytes_max: u32,
+    /// Whether this server, cut off from a quorum, serves reads to clients that are content with them;
+    /// ZooKeeper's `readonlymode.enabled`.
+    pub read_only_mode: bool,
 }
 
 impl ZooKeeperConfig {
@@ -39,6 +42,7 @@ impl ZooKeeperConfig {
             super_digest: None,
             sasl_users: Vec::new(),
             frame_bytes_max: 1_048_575,
+            read_only_mode: false,
         }
     }
 }

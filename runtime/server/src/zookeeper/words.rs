@@ -21,6 +21,8 @@ use tokio::time::timeout;
 /// How long the replica may take to say how it is.
 const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+/// The role of a server that only reads, as ZooKeeper calls it too.
+const READ_ONLY: &str = "read-only";
 /// What stands where ZooKeeper tells its version, in a form that clients parse.
 const VERSION: &str = concat!("3.9.0-quorate-", env!("CARGO_PKG_VERSION"));
 
@@ -45,12 +47,17 @@ pub(super) async fn answer(
         FourLetterWord::Conf => return configuration(door),
         _ => {}
     }
-    let Some(status) = status(door, connection, outbox).await else {
-        return String::from(NOT_SERVING);
-    };
+    let status = status(door, connection, outbox).await;
+    if word == FourLetterWord::Isro {
+        return String::from(match &status {
+            Some(status) if status.role == READ_ONLY => "ro",
+            Some(status) if serves(status) => "rw",
+            _ => "null",
+        });
+    }
+    let Some(status) = status else { return String::from(NOT_SERVING) };
     let figures = door.figures.standing();
     match word {
-        FourLetterWord::Isro => String::from(if serves(&status) { "rw" } else { "null" }),
         _ if !serves(&status) => String::from(NOT_SERVING),
         FourLetterWord::Srvr | FourLetterWord::Stat => server(&status, &figures),
         FourLetterWord::Mntr => monitoring(&status, &figures),
@@ -60,6 +67,9 @@ pub(super) async fn answer(
 }
 
 fn serves(status: &ServerStatus) -> bool {
+    if status.role == READ_ONLY {
+        return true;
+    }
     status.leader.is_some() && matches!(status.role.as_str(), "leader" | "follower" | "learner")
 }
 
@@ -91,6 +101,7 @@ fn mode(status: &ServerStatus) -> &'static str {
         _ if status.members.len() == 1 => "standalone",
         "leader" => "leader",
         "learner" => "observer",
+        READ_ONLY => READ_ONLY,
         _ => "follower",
     }
 }

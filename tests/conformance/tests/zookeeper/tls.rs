@@ -6,9 +6,7 @@ use quorate_conformance::{
     word,
 };
 use quorate_types::Permissions;
-use quorate_wire::zookeeper::{
-    Acl, Create, Read, Reply, Request, ServerMessage, ZooKeeperError,
-};
+use quorate_wire::zookeeper::{Acl, Create, Read, Reply, Request, ServerMessage, ZooKeeperError};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 

@@ -676,10 +676,10 @@ const REST: &[Row] = &[
         &[],
         "containers are removed as soon as they may be; one that was never used stays",
     ),
-    warned(
+    honoured(
         &["readonlymode.enabled"],
-        OFF,
-        "a server without a leader serves nobody: there is no reading while it is cut off",
+        "`true`: a server that is cut off from a quorum serves reads to clients that are content with them; \
+         here it works in the file, not only as -D",
     ),
     warned(&["forceSync"], &["yes"], "what is acknowledged is on the disk, always"),
     warned(&["jmx.log4j.disable", "jmx.log4j.mbean"], &[], "there is no Java virtual machine here"),
