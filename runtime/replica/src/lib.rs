@@ -23,6 +23,7 @@ mod consensus;
 mod delivery;
 mod forward;
 mod leading;
+mod listing;
 mod membership;
 mod peer;
 mod proposal;
@@ -38,6 +39,7 @@ pub mod zookeeper;
 
 pub use boundary::{Action, Input, Now};
 pub use codec::is_append;
+pub use listing::{SessionList, WatchList, WatchOrder};
 pub use quorate_raft::SnapshotMark;
 pub use quorate_types::MemberAddress;
 pub use settings::{Settings, Verify};

@@ -25,6 +25,7 @@ use quorate_types::Incarnation;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, channel};
@@ -208,7 +209,8 @@ impl RunningServer {
             members: members_sender,
             applied: Arc::clone(&applied),
         };
-        let doors = Doors { config, tls: &tls, inbox: &inbox, starts: data.starts(), members };
+        let (starts, state_folder) = (data.starts(), data.state_folder());
+        let doors = Doors { config, tls: &tls, inbox: &inbox, starts, state_folder, members };
         let doors = doors.open(sockets, identity, applied)?;
         let replica_inbox = Arc::clone(&inbox);
         let run_replica = move || replica_thread::run(replica, &replica_inbox, clock, performers);
@@ -418,6 +420,8 @@ struct Doors<'a> {
     tls: &'a TlsMaterial,
     inbox: &'a Arc<Inbox>,
     starts: u64,
+    /// Of the log and the snapshots.
+    state_folder: PathBuf,
     members: watch::Receiver<Members>,
 }
 
@@ -464,7 +468,8 @@ impl Doors<'_> {
         let mut client_doors = Vec::new();
         if let Some(settings) = &config.zookeeper {
             let shared = (Arc::clone(&inbox), Arc::clone(&numbers));
-            let door = ZooKeeperDoor::new(settings.clone(), config.limits, shared.0, shared.1)?;
+            let (settings, folder) = (settings.clone(), self.state_folder.clone());
+            let door = ZooKeeperDoor::new(settings, config.limits, shared, folder)?;
             let listeners = Listeners {
                 main: sockets.zookeeper.main.map(listening).transpose()?,
                 tls: sockets.zookeeper.tls.map(listening).transpose()?,

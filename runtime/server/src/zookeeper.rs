@@ -9,6 +9,7 @@
 mod config;
 mod entrance;
 mod figures;
+mod listings;
 mod proofs;
 mod sasl;
 mod subject;
@@ -24,18 +25,21 @@ use crate::quic_native::ConnectionNumbers;
 use crate::tls::TlsError;
 use bytes::BytesMut;
 use entrance::{Entered, Entrance, TlsEntrance, enter};
-use figures::{Figures, Timing};
+use figures::{Counting, Figures, Known};
 use proofs::check_proof;
 use quorate_machine::Identity;
 use quorate_replica::Input;
 use quorate_replica::zookeeper::{Conversation, End, Proved, Step};
 use quorate_types::limits::Limits;
 use quorate_wire::native::ServerFrame;
-use quorate_wire::zookeeper::{DecodeError, FourLetterWord, Frames, Received, xid};
+use quorate_wire::zookeeper::{
+    DecodeError, FourLetterWord, Frames, Received, decode_request_header, xid,
+};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -64,6 +68,10 @@ pub(crate) struct ZooKeeperDoor {
     inbox: Arc<Inbox>,
     numbers: Arc<ConnectionNumbers>,
     figures: Figures,
+    /// Where the log and the snapshots are.
+    state_folder: PathBuf,
+    /// By their numbers.
+    connections: Mutex<BTreeMap<u64, Arc<Known>>>,
     by_address: Mutex<BTreeMap<IpAddr, u32>>,
 }
 
@@ -127,13 +135,31 @@ impl ZooKeeperDoor {
     pub(crate) fn new(
         config: ZooKeeperConfig,
         limits: Limits,
-        inbox: Arc<Inbox>,
-        numbers: Arc<ConnectionNumbers>,
+        (inbox, numbers): (Arc<Inbox>, Arc<ConnectionNumbers>),
+        state_folder: PathBuf,
     ) -> Result<ZooKeeperDoor, TlsError> {
         let tls = config.tls.as_ref().map(TlsEntrance::new).transpose()?;
         let by_address = Mutex::new(BTreeMap::new());
-        let figures = Figures::default();
-        Ok(ZooKeeperDoor { config, tls, limits, inbox, numbers, figures, by_address })
+        Ok(ZooKeeperDoor {
+            config,
+            tls,
+            limits,
+            inbox,
+            numbers,
+            figures: Figures::default(),
+            state_folder,
+            connections: Mutex::default(),
+            by_address,
+        })
+    }
+
+    /// Every connection, in the order of their numbers.
+    fn known(&self) -> Vec<Arc<Known>> {
+        self.connections().values().cloned().collect()
+    }
+
+    fn connections(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Known>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Serves until `stopping` is true, then until every connection has ended.
@@ -221,6 +247,8 @@ impl ZooKeeperDoor {
         let number = self.numbers.next();
         let address = from.ip().to_canonical().to_string();
         proved.insert(0, Proved::address(&address));
+        let known = Arc::new(Known::new(from));
+        self.connections().insert(number, Arc::clone(&known));
         let mut client = Client {
             door: self,
             number,
@@ -228,7 +256,7 @@ impl ZooKeeperDoor {
             frames: Frames::new(),
             conversation: Conversation::new(proved),
             outbox: Arc::new(Outbox::new(self.limits.connection_backlog_frames_max as usize)),
-            timing: Timing::new(&self.figures),
+            counting: Counting::new(&self.figures, known),
             sasl: sasl::Attempt::default(),
             out: Vec::new(),
             address,
@@ -247,6 +275,7 @@ impl ZooKeeperDoor {
         let _ = timeout(LAST_WORDS_DEADLINE, client.flush()).await;
         let _ = timeout(LAST_WORDS_DEADLINE, client.stream.shutdown()).await;
         client.outbox.abandon(reason);
+        self.connections().remove(&number);
         let closed = Event::Input(Input::ConnectionClosed { connection: number });
         let _ = self.inbox.send_from_client(closed, 0).await;
     }
@@ -260,7 +289,7 @@ struct Client<'d, S> {
     frames: Frames,
     conversation: Conversation,
     outbox: Arc<Outbox<ServerFrame>>,
-    timing: Timing<'d>,
+    counting: Counting<'d>,
     sasl: sasl::Attempt,
     /// Bytes to be written.
     out: Vec<u8>,
@@ -341,9 +370,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<'_, S> {
     }
 
     async fn take(&mut self, frame: &bytes::Bytes) -> Result<(), Over> {
-        self.door.figures.received();
+        self.counting.received();
+        let is_request = self.conversation.has_session();
         let step = self.conversation.on_frame(frame, &mut self.out)?;
-        self.timing.under_way(self.conversation.pending());
+        if is_request && let Ok((header, _)) = decode_request_header(frame) {
+            self.counting.own().asked(header);
+        }
+        self.counting.under_way(self.conversation.pending());
         match step {
             None => Ok(()),
             Some(Step::Frame(asked)) => {
@@ -398,8 +431,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<'_, S> {
             Next::Abandon(reason) => return Err(Over::TooSlow(reason)),
         };
         for frame in frames {
+            match &frame {
+                ServerFrame::Connected { session, timeout_ms, .. } => {
+                    self.counting.own().connected(session.0, *timeout_ms);
+                }
+                ServerFrame::Reply { zxid, .. } => self.counting.own().shown(zxid.0),
+                _ => {}
+            }
             let told = self.conversation.on_server(frame, &mut self.out);
-            self.timing.under_way(self.conversation.pending());
+            self.counting.under_way(self.conversation.pending());
             told?;
         }
         self.flush().await?;
@@ -411,7 +451,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<'_, S> {
         if self.out.is_empty() {
             return Ok(());
         }
-        self.door.figures.sent();
+        self.counting.sent();
         let written = self.stream.write_all(&self.out).await;
         self.out.clear();
         written?;

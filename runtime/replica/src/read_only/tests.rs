@@ -7,11 +7,11 @@ use alloc::format;
 use alloc::vec;
 use bytes::Bytes;
 use quorate_machine::{
-    ComponentStatus, Identity, RecipeEnd, RecipeFault, RecipeFaultKind, RecipeLimits, RecipeRun,
-    RecipeView,
+    ComponentStatus, Identity, RecipeEnd, RecipeFault, RecipeFaultKind, RecipeRun, RecipeView,
 };
 use quorate_storage::ServerIdentity;
 use quorate_types::limits::Limits;
+use quorate_types::recipe::RecipeLimits;
 use quorate_types::request::{CreateMode, MultiOperation, ReadLevel, WatchMode};
 use quorate_types::{ComponentDigest, Incarnation, RecipeSignature, ServerId, ZnodePath, Zxid};
 use quorate_wire::native::{ClientFrame, PROTOCOL};
@@ -260,7 +260,7 @@ fn a_server_without_a_quorum_reads_what_it_has_and_lets_nothing_near_the_log() {
     let here = (server, 2);
     let get = || Operation::Get { path: path(), watch: true };
     let read = network.ask(here, 1, (ReadLevel::Local, get()));
-    assert!(matches!(&read, Ok(Reply::Data { .. })), "{read:?}");
+    assert!(matches!(&read, Ok(Reply::Data(..))), "{read:?}");
     let watch = Operation::AddWatch {
         path: path(),
         mode: WatchMode::Persistent,

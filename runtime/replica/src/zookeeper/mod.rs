@@ -318,6 +318,12 @@ impl Conversation {
         })
     }
 
+    /// Whether the frames taken are requests within a session.
+    #[must_use]
+    pub fn has_session(&self) -> bool {
+        matches!(self.state, State::Attached(_))
+    }
+
     /// Who the client has proved to be.
     #[must_use]
     pub fn identities(&self) -> &[Proved] {

@@ -8,3 +8,4 @@ mod render;
 mod script;
 mod step;
 mod tls;
+mod words;

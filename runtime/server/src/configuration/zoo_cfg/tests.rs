@@ -337,7 +337,7 @@ fn clients_connect_where_the_file_or_the_own_line_says() {
     let lines = LINES.replace("3888\n", "3888;2182\n");
     let address = |text: &str| {
         let read = parse(text, &Fake::of_server(1));
-        read.map(|read| read.config.zookeeper.map(|door| door.listen.to_string()))
+        read.map(|read| read.config.zookeeper.map(|door| door.listen.unwrap().to_string()))
     };
     assert_eq!(address(&format!("{sample}{lines}")).unwrap().unwrap(), "0.0.0.0:2182");
     let with_host = lines.replace(";2182", ";127.0.0.1:2182");
