@@ -10,12 +10,12 @@ use crate::output::Output;
 use crate::profile::{self, Profile};
 use anyhow::{Context, Result, bail};
 use quorate_client::{MemberStatus, ask_status};
-use quorate_server::ZooKeeperConfig;
 use quorate_server::certificates::{AUTHORITY_FILE, ClusterAuthority};
 use quorate_server::configuration::{
     ClientCertificates, MemberConfig, NATIVE_PORT, RecipesConfig, ServerConfig, Timeouts, TlsPaths,
     VerifyMode,
 };
+use quorate_server::{ZooKeeperConfig, ZooKeeperTls};
 use quorate_types::ServerId;
 use quorate_types::limits::Limits;
 use serde_json::json;
@@ -30,9 +30,16 @@ pub(crate) struct NewServer {
     pub(crate) native_port: u16,
     pub(crate) peer_port: u16,
     /// `None`: ZooKeeper clients are not served.
-    pub(crate) zookeeper_port: Option<u16>,
+    pub(crate) zookeeper_ports: Option<ZooKeeperPorts>,
     /// `None`: `data` beside its configuration.
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Where ZooKeeper clients connect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ZooKeeperPorts {
+    pub(crate) plain: u16,
+    pub(crate) tls: u16,
 }
 
 /// A new cluster.
@@ -124,7 +131,7 @@ pub(crate) fn new_server(text: &str, data_dir: &Path) -> Result<NewServer> {
         listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         native_port,
         peer_port: native_port.checked_add(1).context("the peer port follows the native port")?,
-        zookeeper_port: None,
+        zookeeper_ports: None,
         data_dir: Some(data_dir.to_owned()),
     })
 }
@@ -231,6 +238,11 @@ impl ServerFolder<'_> {
     fn write(self, authority: &ClusterAuthority, folder: &Path) -> Result<PathBuf> {
         let ServerFolder { id, new, members, join, verify, limits } = self;
         certificates::write_server(authority, id, &new.host, folder)?;
+        let tls = TlsPaths {
+            authority: PathBuf::from(AUTHORITY_FILE),
+            certificate: PathBuf::from("server.pem"),
+            key: PathBuf::from("server-key.pem"),
+        };
         let config = ServerConfig {
             server: id,
             join,
@@ -238,16 +250,10 @@ impl ServerFolder<'_> {
             data_dir: new.data_dir.clone().unwrap_or_else(|| PathBuf::from("data")),
             native_listen: SocketAddr::new(new.listen, new.native_port),
             peer_listen: SocketAddr::new(new.listen, new.peer_port),
-            zookeeper: new
-                .zookeeper_port
-                .map(|port| ZooKeeperConfig::at(SocketAddr::new(new.listen, port))),
+            zookeeper: new.zookeeper(&tls),
             client_certificates: ClientCertificates::Required,
             members,
-            tls: TlsPaths {
-                authority: PathBuf::from(AUTHORITY_FILE),
-                certificate: PathBuf::from("server.pem"),
-                key: PathBuf::from("server-key.pem"),
-            },
+            tls,
             timeouts: Timeouts::default(),
             verify,
             recipes: RecipesConfig::default(),
@@ -263,6 +269,15 @@ impl NewServer {
     fn member(&self, server: ServerId) -> MemberConfig {
         let (peer_address, native_address) = (self.peer_address(), self.native_address());
         MemberConfig { server, peer_address, native_address }
+    }
+
+    /// The door of ZooKeeper clients. `tls`: the server's own files.
+    fn zookeeper(&self, tls: &TlsPaths) -> Option<ZooKeeperConfig> {
+        let ports = self.zookeeper_ports?;
+        let mut config = ZooKeeperConfig::at(SocketAddr::new(self.listen, ports.plain));
+        let secure = SocketAddr::new(self.listen, ports.tls);
+        config.tls = Some(ZooKeeperTls::at(secure, tls.clone()));
+        Some(config)
     }
 
     /// Where its peers reach it.

@@ -5,7 +5,7 @@
 //! time.
 
 use crate::arguments::DevArguments;
-use crate::cluster::{NewCluster, NewServer, WrittenCluster};
+use crate::cluster::{NewCluster, NewServer, WrittenCluster, ZooKeeperPorts};
 use crate::exit::Mistake;
 use crate::lock::interrupted;
 use crate::output::Output;
@@ -14,7 +14,7 @@ use crate::recipe;
 use crate::standard_recipes::{STANDARD_RECIPES, usual_mount};
 use anyhow::{Context, Result, bail};
 use quorate_client::{Client, ErrorCode, MountRequest};
-use quorate_server::configuration::{ServerConfig, VerifyMode, ZOOKEEPER_PORT};
+use quorate_server::configuration::{ServerConfig, VerifyMode, ZOOKEEPER_PORT, ZOOKEEPER_TLS_PORT};
 use quorate_types::limits::Limits;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -107,28 +107,33 @@ fn dev_servers(arguments: &DevArguments) -> Result<Vec<NewServer>> {
             .collect()
     };
     let zookeeper_ports = zookeeper_ports(usize::from(count), arguments.port == 0)?;
-    let server = |([native_port, peer_port], zookeeper_port): ([u16; 2], u16)| NewServer {
+    let server = |([native_port, peer_port], ports): ([u16; 2], ZooKeeperPorts)| NewServer {
         host: loopback.to_string(),
         listen: loopback,
         native_port,
         peer_port,
-        zookeeper_port: Some(zookeeper_port),
+        zookeeper_ports: Some(ports),
         data_dir: None,
     };
     Ok(ports.into_iter().zip(zookeeper_ports).map(server).collect())
 }
 
-/// TCP ports for ZooKeeper clients: the usual one and those that follow, unless somebody uses one of
+/// TCP ports for ZooKeeper clients: the usual ones and those that follow, unless somebody uses one of
 /// them at this moment or `any` will do.
-fn zookeeper_ports(count: usize, any: bool) -> Result<Vec<u16>> {
+fn zookeeper_ports(count: usize, any: bool) -> Result<Vec<ZooKeeperPorts>> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    let usual = if any { Vec::new() } else { (ZOOKEEPER_PORT..).take(count).collect() };
-    if !any && usual.iter().all(|port| bind(*port).is_ok()) {
-        return Ok(usual);
+    let usual = (ZOOKEEPER_PORT..).zip(ZOOKEEPER_TLS_PORT..).take(count);
+    let usual = usual.map(|(plain, tls)| ZooKeeperPorts { plain, tls });
+    let is_free = |ports: ZooKeeperPorts| bind(ports.plain).and_then(|_| bind(ports.tls)).is_ok();
+    if !any && usual.clone().all(is_free) {
+        return Ok(usual.collect());
     }
-    let listeners = (0..count).map(|_| bind(0)).collect::<Result<Vec<_>, _>>();
+    let listeners = (0..count * 2).map(|_| bind(0)).collect::<Result<Vec<_>, _>>();
     let listeners = listeners.context("no free port")?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    let ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port()));
+    let ports = ports.collect::<Result<Vec<_>>>()?;
+    let pairs = ports.as_chunks().0.iter();
+    Ok(pairs.map(|[plain, tls]| ZooKeeperPorts { plain: *plain, tls: *tls }).collect())
 }
 
 /// Pairs of UDP ports that nobody uses at this moment.
@@ -225,14 +230,21 @@ fn print_ready(cluster: &WrittenCluster, children: &[Child], output: Output) -> 
     let default = cluster.profile.save_as_default()?;
     let profile = default.as_ref().unwrap_or(&cluster.profile_path);
     let endpoints = cluster.profile.endpoints.join(",");
-    let zookeeper = cluster.configurations.iter().map(|path| zookeeper_address(path));
+    let zookeeper = cluster.configurations.iter().map(|path| zookeeper_addresses(path));
     let zookeeper = zookeeper.collect::<Result<Vec<_>>>()?;
     let mut text =
         format!("ready  {} servers  {endpoints}  profile {}", children.len(), profile.display());
-    if zookeeper.iter().all(Option::is_some) {
-        let addresses = zookeeper.iter().flatten().map(SocketAddr::to_string);
-        let _ =
-            write!(text, "\n       ZooKeeper clients: {}", addresses.collect::<Vec<_>>().join(","));
+    for (door, addresses) in [
+        (
+            "ZooKeeper clients",
+            zookeeper.iter().map(|known| known.plain).collect::<Option<Vec<_>>>(),
+        ),
+        ("  with TLS", zookeeper.iter().map(|known| known.tls).collect()),
+    ] {
+        if let Some(addresses) = addresses {
+            let addresses = addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>();
+            let _ = write!(text, "\n       {door}: {}", addresses.join(","));
+        }
     }
     if default.is_none() {
         text.push_str("\n       another profile is the default: pass --profile with this one");
@@ -244,7 +256,8 @@ fn print_ready(cluster: &WrittenCluster, children: &[Child], output: Output) -> 
                 "server": server,
                 "pid": child.id(),
                 "native_address": endpoint,
-                "zookeeper_address": zookeeper,
+                "zookeeper_address": zookeeper.plain,
+                "zookeeper_tls_address": zookeeper.tls,
             })
         })
         .collect();
@@ -257,10 +270,18 @@ fn print_ready(cluster: &WrittenCluster, children: &[Child], output: Output) -> 
     Ok(())
 }
 
+/// Where a server serves ZooKeeper clients.
+struct ZooKeeperAddresses {
+    plain: Option<SocketAddr>,
+    tls: Option<SocketAddr>,
+}
+
 /// Where a server serves ZooKeeper clients, by its configuration.
-fn zookeeper_address(configuration: &Path) -> Result<Option<SocketAddr>> {
-    let config = ServerConfig::load(configuration)?;
-    Ok(config.zookeeper.map(|zookeeper| zookeeper.listen))
+fn zookeeper_addresses(configuration: &Path) -> Result<ZooKeeperAddresses> {
+    let config = ServerConfig::load(configuration)?.zookeeper;
+    let plain = config.as_ref().and_then(|config| config.listen);
+    let tls = config.and_then(|config| config.tls).and_then(|tls| tls.listen);
+    Ok(ZooKeeperAddresses { plain, tls })
 }
 
 /// An error that says which server ended first.

@@ -36,6 +36,7 @@ pub(crate) fn run(source: &ConfigurationFile, exit_with_input: bool, output: Out
             "native_address": ready.native_address.to_string(),
             "peer_address": ready.peer_address.to_string(),
             "zookeeper_address": ready.zookeeper_address.map(|address| address.to_string()),
+            "zookeeper_tls_address": ready.zookeeper_tls_address.map(|address| address.to_string()),
             "leader": ready.leader.0,
             "warnings": warnings,
         });

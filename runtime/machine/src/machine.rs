@@ -16,8 +16,8 @@ use crate::read;
 use crate::request::{Identity, Prepared, RecipeCall, Request, Stamp};
 use crate::system;
 use crate::tables::{
-    Components, Deadlines, Members, MembershipChanges, Mounts, Overlay, Sessions, State, Tables,
-    Tickets, Timers, Znodes,
+    Components, Deadlines, Ephemerals, Members, MembershipChanges, Mounts, Overlay, Sessions,
+    State, Tables, Tickets, Timers, Znodes,
 };
 use crate::transaction::{Origin, Transaction};
 use crate::znode::TreeKey;
@@ -317,11 +317,39 @@ impl Machine {
         })
     }
 
+    /// A session, for whoever opened it.
+    ///
+    /// # Errors
+    /// It is not there, or not the caller's: the refusal that attaching to it would get.
+    pub fn session_of(
+        &self,
+        session: SessionId,
+        password: &[u8; 16],
+        identity: &Identity,
+    ) -> Result<SessionStatus, Refusal> {
+        prepare::sessions::check_owner(&*self.tables, session, password, identity)?;
+        Ok(self.session(session).expect("it was there a moment ago"))
+    }
+
     /// Every session, in order of its id.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionStatus> {
+        self.first_sessions(usize::MAX)
+    }
+
+    /// The first sessions in the order of their ids, at most so many.
+    #[must_use]
+    pub fn first_sessions(&self, sessions_max: usize) -> Vec<SessionStatus> {
         let all = self.tables.table::<Sessions>();
-        all.iter().filter_map(|(session, _)| self.session(*session)).collect()
+        let first = all.iter().take(sessions_max);
+        first.filter_map(|(session, _)| self.session(*session)).collect()
+    }
+
+    /// The first ephemeral znodes with their owners, in the order of the owners, at most so many.
+    #[must_use]
+    pub fn first_ephemerals(&self, ephemerals_max: usize) -> Vec<(SessionId, ZnodePath)> {
+        let all = self.tables.table::<Ephemerals>();
+        all.iter().take(ephemerals_max).map(|(owned, _)| owned.clone()).collect()
     }
 
     /// What is on record of a server.

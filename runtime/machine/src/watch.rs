@@ -152,6 +152,36 @@ impl WatchTable {
         self.count
     }
 
+    /// Every watcher with each path that it watches, in the order of the watchers.
+    pub fn by_watcher(&self) -> impl Iterator<Item = (u64, &ZnodePath)> {
+        let all = self.by_watcher.iter();
+        all.flat_map(|(watcher, paths)| paths.iter().map(|path| (*watcher, path)))
+    }
+
+    /// The same, in the order of the paths.
+    pub fn by_path(&self) -> impl Iterator<Item = (u64, &ZnodePath)> {
+        let all = self.by_path.iter();
+        all.flat_map(|(path, watchers)| watchers.keys().map(move |watcher| (*watcher, path)))
+    }
+
+    /// Watchers that watch anything.
+    #[must_use]
+    pub fn watcher_count(&self) -> usize {
+        self.by_watcher.len()
+    }
+
+    /// Paths that anybody watches.
+    #[must_use]
+    pub fn path_count(&self) -> usize {
+        self.by_path.len()
+    }
+
+    /// Paths of each watcher, summed up.
+    #[must_use]
+    pub fn pair_count(&self) -> usize {
+        self.by_watcher.values().map(BTreeSet::len).sum()
+    }
+
     /// Watches of one watcher: paths, not kinds.
     #[must_use]
     pub fn count_of(&self, watcher: u64) -> usize {

@@ -7,6 +7,7 @@ use crate::Replica;
 use crate::connection::{ConnectionState, Finished, Slot, SlotBody, to_usize};
 use crate::forward::Waiter;
 use crate::read::ReadWaiter;
+use crate::read_only::refuse_reader;
 use quorate_machine::{RecipeExecutor, Request};
 #[cfg(feature = "planted-bugs")]
 use quorate_planted_bugs::{PlantedBug, is_planted};
@@ -38,13 +39,18 @@ impl<E: RecipeExecutor> Replica<E> {
         let checked = check_line(known.line.len(), &limits)
             .and_then(|()| check_watches(watches, &limits))
             .and_then(|()| check_operation(&operation, &limits));
-        let body = match (checked, reads) {
+        let waits = needs_barrier(level, &operation, applied);
+        let body = match (checked, known.state) {
             (Err(refusal), _) => SlotBody::Answered { zxid: applied, outcome: Err(refusal) },
-            (Ok(()), true) => {
-                let from = (!needs_barrier(level, &operation, applied)).then_some(Index(0));
+            (Ok(()), ConnectionState::Reading { is_local, .. }) if !reads || waits => {
+                let outcome = refuse_reader(&operation, is_local);
+                SlotBody::Answered { zxid: applied, outcome }
+            }
+            (Ok(()), _) if reads => {
+                let from = (!waits).then_some(Index(0));
                 SlotBody::Read { operation: operation.clone(), from }
             }
-            (Ok(()), false) => SlotBody::Submitted,
+            (Ok(()), _) => SlotBody::Submitted,
         };
         #[cfg(feature = "planted-bugs")]
         if is_planted(PlantedBug::ReadOvertakesWrites)

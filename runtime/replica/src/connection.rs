@@ -26,6 +26,8 @@ pub(crate) enum ConnectionState {
     Connecting { resumed: bool },
     /// Requests are served. `epoch`: the transaction that attached the session to this connection.
     Established { session: SessionId, epoch: Zxid },
+    /// Reads are served, without a quorum. `is_local`: the session is this server's alone.
+    Reading { session: SessionId, is_local: bool },
 }
 
 /// What a request in the line waits for.
@@ -50,7 +52,7 @@ pub(crate) struct Slot {
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) identity: Identity,
-    entropy: [u8; 16],
+    pub(crate) entropy: [u8; 16],
     pub(crate) state: ConnectionState,
     pub(crate) line: VecDeque<Slot>,
 }
@@ -59,7 +61,8 @@ impl Connection {
     /// The session served, once there is one.
     pub(crate) fn session(&self) -> Option<SessionId> {
         match self.state {
-            ConnectionState::Established { session, .. } => Some(session),
+            ConnectionState::Established { session, .. }
+            | ConnectionState::Reading { session, .. } => Some(session),
             ConnectionState::Opened | ConnectionState::Connecting { .. } => None,
         }
     }
@@ -103,6 +106,9 @@ impl<E: RecipeExecutor> Replica<E> {
         {
             self.sessions_here.remove(&session);
         }
+        if let ConnectionState::Reading { session, .. } = closed.state {
+            self.readers.forget(session, connection);
+        }
         self.watches.remove_watcher(connection);
         self.submissions.forget_connection(connection);
     }
@@ -114,18 +120,21 @@ impl<E: RecipeExecutor> Replica<E> {
         match (state, frame) {
             (
                 ConnectionState::Opened,
-                ClientFrame::Connect { protocol, resume, timeout_ms, last_seen: _ },
-            ) => self.on_connect(connection, protocol, resume, timeout_ms),
+                ClientFrame::Connect { protocol, resume, timeout_ms, last_seen: _, read_only },
+            ) => self.on_connect(connection, protocol, read_only, (resume, timeout_ms)),
             (
-                ConnectionState::Established { session, .. },
+                ConnectionState::Established { .. } | ConnectionState::Reading { .. },
                 ClientFrame::Request { sequence, oldest_unreplied, acknowledged, level, operation },
             ) => {
-                self.touched.insert(session);
+                self.on_sign_of_life(state);
                 let finished = Finished { oldest_unreplied, acknowledged };
                 self.admit(connection, sequence, finished, (level, operation));
             }
-            (ConnectionState::Established { session, .. }, ClientFrame::Heartbeat) => {
-                self.touched.insert(session);
+            (
+                ConnectionState::Established { .. } | ConnectionState::Reading { .. },
+                ClientFrame::Heartbeat,
+            ) => {
+                self.on_sign_of_life(state);
                 let zxid = self.applied();
                 self.send_client(connection, ServerFrame::Heartbeat { zxid });
             }
@@ -133,7 +142,8 @@ impl<E: RecipeExecutor> Replica<E> {
             (
                 ConnectionState::Opened
                 | ConnectionState::Connecting { .. }
-                | ConnectionState::Established { .. },
+                | ConnectionState::Established { .. }
+                | ConnectionState::Reading { .. },
                 ClientFrame::Connect { .. }
                 | ClientFrame::Request { .. }
                 | ClientFrame::Heartbeat
@@ -145,15 +155,38 @@ impl<E: RecipeExecutor> Replica<E> {
         }
     }
 
+    fn on_sign_of_life(&mut self, state: ConnectionState) {
+        match state {
+            ConnectionState::Established { session, .. } => {
+                self.touched.insert(session);
+            }
+            ConnectionState::Reading { session, .. } => {
+                self.readers.touch(session, self.now.monotonic_ms);
+            }
+            ConnectionState::Opened | ConnectionState::Connecting { .. } => {}
+        }
+    }
+
+    /// `read_only`: a server that only reads will do.
     fn on_connect(
         &mut self,
         connection: u64,
         protocol: u16,
-        resume: Option<Resume>,
-        timeout_ms: u32,
+        read_only: bool,
+        (resume, timeout_ms): (Option<Resume>, u32),
     ) {
         if let Err(refusal) = self.check_connect(protocol) {
             self.end_connection(connection, refusal);
+            return;
+        }
+        if self.is_leaderless() {
+            if read_only && self.only_reads() {
+                self.connect_reader(connection, resume, timeout_ms);
+            } else {
+                let text = "this server knows no leader; try another";
+                let refusal = Refusal::new(ErrorCode::ServerUnavailable, text);
+                self.end_connection(connection, refusal);
+            }
             return;
         }
         let origin = ConnectionOrigin { server: self.settings.identity.server, connection };
@@ -203,17 +236,40 @@ impl<E: RecipeExecutor> Replica<E> {
         Ok(())
     }
 
-    /// While no leader is known for long, clients are sent to other servers.
-    pub(crate) fn check_leaderless(&mut self) {
+    /// Whether no leader is known for long.
+    pub(crate) fn is_leaderless(&self) -> bool {
         let leaderless_ms = self.now.monotonic_ms - self.leader_seen_ms;
-        if leaderless_ms > self.settings.leaderless_ms_max() && !self.connections.is_empty() {
-            self.close_all_connections("this server knows no leader; try another");
+        leaderless_ms > self.settings.leaderless_ms_max()
+    }
+
+    /// While no leader is known for long, clients are sent to other servers, and no more are taken but
+    /// those that only read. Whoever has said nothing yet may still ask how this server is.
+    pub(crate) fn check_leaderless(&mut self) {
+        if !self.is_leaderless() {
+            self.end_readers("the cluster has a leader; connect again");
+            return;
         }
+        if self.readers.begin() {
+            self.close_connections("this server knows no leader; try another", |state| {
+                !matches!(state, ConnectionState::Opened)
+            });
+        }
+        self.end_silent_readers();
     }
 
     /// Says goodbye to every client.
     pub(crate) fn close_all_connections(&mut self, reason: &str) {
-        let all: Vec<u64> = self.connections.keys().copied().collect();
+        self.close_connections(reason, |_| true);
+    }
+
+    /// Says goodbye to the clients whose connections have come so far.
+    pub(crate) fn close_connections(
+        &mut self,
+        reason: &str,
+        closes: impl Fn(ConnectionState) -> bool,
+    ) {
+        let all = self.connections.iter().filter(|(_, known)| closes(known.state));
+        let all: Vec<u64> = all.map(|(connection, _)| *connection).collect();
         for connection in all {
             let refusal = Refusal::new(ErrorCode::ServerUnavailable, String::from(reason));
             self.end_connection(connection, refusal);

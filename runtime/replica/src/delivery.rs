@@ -22,7 +22,9 @@ impl<E: RecipeExecutor> Replica<E> {
     /// Ends a connection with the reason: a goodbye within a session, a refusal before one.
     pub(crate) fn end_connection(&mut self, connection: u64, refusal: Refusal) {
         let frame = match self.connections.get(&connection).map(|known| known.state) {
-            Some(ConnectionState::Established { .. }) => ServerFrame::Goodbye(refusal),
+            Some(ConnectionState::Established { .. } | ConnectionState::Reading { .. }) => {
+                ServerFrame::Goodbye(refusal)
+            }
             Some(ConnectionState::Opened | ConnectionState::Connecting { .. }) => {
                 ServerFrame::Refused(refusal)
             }
@@ -91,6 +93,7 @@ impl<E: RecipeExecutor> Replica<E> {
                     server: self.settings.identity.server,
                     resumed,
                     zxid,
+                    read_only: false,
                 };
                 self.send_client(connection, frame);
             }

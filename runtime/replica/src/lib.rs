@@ -23,10 +23,12 @@ mod consensus;
 mod delivery;
 mod forward;
 mod leading;
+mod listing;
 mod membership;
 mod peer;
 mod proposal;
 mod read;
+mod read_only;
 mod session_clock;
 pub mod settings;
 mod snapshot_transfer;
@@ -37,6 +39,7 @@ pub mod zookeeper;
 
 pub use boundary::{Action, Input, Now};
 pub use codec::is_append;
+pub use listing::{SessionList, WatchList, WatchOrder};
 pub use quorate_raft::SnapshotMark;
 pub use quorate_types::MemberAddress;
 pub use settings::{Settings, Verify};
@@ -57,6 +60,7 @@ use quorate_raft::{Index, Raft, ReplicaId, Role, Term};
 use quorate_storage::Log;
 use quorate_types::{ServerId, SessionId, Zxid};
 use read::ReadBarriers;
+use read_only::Readers;
 use snapshot_transfer::Snapshots;
 
 /// One server's state machine.
@@ -78,6 +82,7 @@ pub struct Replica<E: RecipeExecutor> {
     connections: BTreeMap<u64, Connection>,
     /// Which connection of this server a session is attached to.
     sessions_here: BTreeMap<SessionId, u64>,
+    readers: Readers,
     /// Sessions heard of since the last batch to the leader.
     touched: BTreeSet<SessionId>,
     touches_sent_ms: u64,

@@ -32,6 +32,8 @@ pub struct Settings {
     /// Whether an empty data directory waits to be added to a running cluster. Without it, it is
     /// one of a new cluster's.
     pub join: bool,
+    /// Whether this server, cut off from a quorum, serves reads to clients that are content with them.
+    pub read_only_mode: bool,
     /// Seed of every random choice of this replica.
     pub seed: u64,
     /// Shortest time without a leader before an election.

@@ -91,6 +91,7 @@ impl<E: RecipeExecutor> Replica<E> {
             leader_seen_ms: now.monotonic_ms,
             connections: BTreeMap::new(),
             sessions_here: BTreeMap::new(),
+            readers: crate::read_only::Readers::default(),
             touched: BTreeSet::new(),
             touches_sent_ms: now.monotonic_ms,
             submissions: crate::forward::Submissions::default(),

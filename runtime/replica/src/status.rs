@@ -36,6 +36,9 @@ impl<E: RecipeExecutor> Replica<E> {
     }
 
     fn role_name(&self) -> &'static str {
+        if self.only_reads() {
+            return "read-only";
+        }
         match (self.raft.is_refetching(), self.raft.role()) {
             (true, _) => "refetching",
             (false, Role::Leader) => "leader",

@@ -24,7 +24,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
-pub use zookeeper_section::ZOOKEEPER_PORT;
+pub use zookeeper_section::{ZOOKEEPER_PORT, ZOOKEEPER_TLS_PORT};
 
 /// Port of the native door unless configured.
 pub const NATIVE_PORT: u16 = 7420;
@@ -244,7 +244,7 @@ impl ServerConfig {
         let _ = writeln!(text, "client_certificates = \"{certificates}\"\n");
         let _ = writeln!(text, "[peers]\nlisten = \"{}\"\n", self.peer_listen);
         if let Some(zookeeper) = &self.zookeeper {
-            let _ = writeln!(text, "{}", zookeeper_section::to_toml(zookeeper));
+            let _ = writeln!(text, "{}", zookeeper_section::to_toml(zookeeper, &self.tls));
         }
         let _ = writeln!(text, "[tls]\nauthority = {}", quoted(&self.tls.authority));
         let _ = writeln!(text, "certificate = {}", quoted(&self.tls.certificate));
@@ -299,6 +299,7 @@ fn read_document(root: &Section<'_>) -> Result<ServerConfig, Refused> {
     let certificates =
         [("required", ClientCertificates::Required), ("optional", ClientCertificates::Optional)];
     let modes = [VerifyMode::Off, VerifyMode::Sample, VerifyMode::All];
+    let tls = read_tls(root)?;
     Ok(ServerConfig {
         server: ServerId(
             server.required(server.integer("id", 1..=u64::from(u32::MAX))?, "server.id")?,
@@ -314,9 +315,9 @@ fn read_document(root: &Section<'_>) -> Result<ServerConfig, Refused> {
             .choice("client_certificates", &certificates)?
             .unwrap_or_default(),
         peer_listen: peers.socket_address("listen")?.unwrap_or_else(|| any_address(PEER_PORT)),
-        zookeeper: zookeeper_section::read(root)?,
+        zookeeper: zookeeper_section::read(root, &tls)?,
         members: read_members(root)?,
-        tls: read_tls(root)?,
+        tls,
         timeouts,
         recipes: recipes_section::read(root)?,
         limits,

@@ -10,13 +10,13 @@
 use crate::outbox::Outbox;
 use crate::quic_peer::PeerLink;
 use quorate_machine::Identity;
-use quorate_replica::Input;
+use quorate_replica::{Input, SessionList, WatchList, WatchOrder};
 use quorate_types::{Incarnation, ServerId};
 use quorate_wire::native::ServerFrame;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// What reaches the replica thread.
 pub(crate) enum Event {
@@ -41,6 +41,22 @@ pub(crate) enum Event {
         incarnation: Incarnation,
         /// Where its frames go.
         link: Arc<PeerLink>,
+    },
+    /// Somebody wants to see the watches here.
+    ListWatches {
+        /// In which order.
+        order: WatchOrder,
+        /// How many at most.
+        rows_max: usize,
+        /// Where the list goes.
+        to: oneshot::Sender<WatchList>,
+    },
+    /// Somebody wants to see the sessions.
+    ListSessions {
+        /// How many at most.
+        rows_max: usize,
+        /// Where the list goes.
+        to: oneshot::Sender<SessionList>,
     },
     /// Anything that the shell need not know about.
     Input(Input),

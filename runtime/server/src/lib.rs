@@ -35,7 +35,7 @@ pub use disk::{DataDirectory, DataDirectoryError};
 pub use quic_native::ANONYMOUS;
 pub use replica_thread::Standing;
 pub use running::{RunningServer, ServerError, Sockets};
-pub use zookeeper::{SaslUser, ZooKeeperConfig};
+pub use zookeeper::{SaslUser, ShownCertificates, ZooKeeperConfig, ZooKeeperTls};
 
 use std::net::SocketAddr;
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,6 +49,8 @@ pub struct Ready {
     pub peer_address: SocketAddr,
     /// Where ZooKeeper clients connect, if they may.
     pub zookeeper_address: Option<SocketAddr>,
+    /// Where they connect with TLS, if they may.
+    pub zookeeper_tls_address: Option<SocketAddr>,
     /// The leader that the server found, or became.
     pub leader: quorate_types::ServerId,
 }
@@ -84,8 +86,13 @@ pub fn run_and_tell(
                 let (native_address, peer_address) =
                     (server.native_address(), server.peer_address());
                 tracing::info!(%leader, native = %native_address, "ready");
-                let zookeeper_address = server.zookeeper_address();
-                on_ready(Ready { native_address, peer_address, zookeeper_address, leader });
+                on_ready(Ready {
+                    native_address,
+                    peer_address,
+                    zookeeper_address: server.zookeeper_address(),
+                    zookeeper_tls_address: server.zookeeper_tls_address(),
+                    leader,
+                });
             }
             tokio::select! {
                 changed = standing.changed() => if changed.is_err() { break },

@@ -134,7 +134,7 @@ pub(crate) fn run<E: RecipeExecutor>(
         match event {
             Event::ClientOpened { outbox, .. } => outbox.finish(),
             Event::PeerOpened { link, .. } => link.finish(),
-            Event::Input(_) => {}
+            Event::ListWatches { .. } | Event::ListSessions { .. } | Event::Input(_) => {}
         }
     }
     shell.clients.values().for_each(|outbox| outbox.finish());
@@ -151,6 +151,15 @@ impl Shell {
             Event::PeerOpened { peer, generation, incarnation, link } => {
                 self.peers.insert(peer, (generation, link));
                 Input::PeerConnected { peer, generation, incarnation }
+            }
+            // Whoever asked may have given up waiting.
+            Event::ListWatches { order, rows_max, to } => {
+                let _ = to.send(replica.list_watches(order, rows_max));
+                return;
+            }
+            Event::ListSessions { rows_max, to } => {
+                let _ = to.send(replica.list_sessions(rows_max));
+                return;
             }
             Event::Input(input) => {
                 match &input {

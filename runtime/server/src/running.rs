@@ -16,7 +16,7 @@ use crate::quic_peer::{PeerDoor, PeerSettings};
 use crate::replica_thread::{self, Clock, Members, Performers, Standing};
 use crate::tls::{TlsError, TlsMaterial};
 use crate::transport::{self, CLOSE_DEADLINE, CloseCode, FLUSH_DEADLINE};
-use crate::zookeeper::ZooKeeperDoor;
+use crate::zookeeper::{Listeners, ZooKeeperConfig, ZooKeeperDoor};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime, VarInt};
 use quorate_recipe_host::{Catalogue, WasmExecutor};
 use quorate_replica::{Input, MemberAddress, Replica, Settings, StartError, Verify};
@@ -25,6 +25,7 @@ use quorate_types::Incarnation;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, channel};
@@ -76,7 +77,7 @@ pub enum ServerError {
 pub struct Sockets {
     native: UdpSocket,
     peer: UdpSocket,
-    zookeeper: Option<TcpListener>,
+    zookeeper: Listeners<TcpListener>,
 }
 
 impl Sockets {
@@ -88,17 +89,23 @@ impl Sockets {
         let bind = |address| {
             UdpSocket::bind(address).map_err(|source| ServerError::Listen { address, source })
         };
-        Ok(Sockets { native: bind(native)?, peer: bind(peer)?, zookeeper: None })
+        let zookeeper = Listeners { main: None, tls: None };
+        Ok(Sockets { native: bind(native)?, peer: bind(peer)?, zookeeper })
     }
 
-    /// With a port for ZooKeeper clients.
+    /// With the ports for ZooKeeper clients.
     ///
     /// # Errors
-    /// The address is in use or not this machine's.
-    pub fn with_zookeeper(mut self, address: SocketAddr) -> Result<Sockets, ServerError> {
-        let listener = TcpListener::bind(address);
-        let listener = listener.map_err(|source| ServerError::Listen { address, source })?;
-        self.zookeeper = Some(listener);
+    /// An address is in use or not this machine's.
+    pub fn with_zookeeper(mut self, config: &ZooKeeperConfig) -> Result<Sockets, ServerError> {
+        let bind = |address| {
+            TcpListener::bind(address).map_err(|source| ServerError::Listen { address, source })
+        };
+        let tls = config.tls.as_ref().and_then(|tls| tls.listen);
+        self.zookeeper = Listeners {
+            main: config.listen.map(bind).transpose()?,
+            tls: tls.map(bind).transpose()?,
+        };
         Ok(self)
     }
 
@@ -107,7 +114,15 @@ impl Sockets {
     /// # Errors
     /// The operating system does not say.
     pub fn zookeeper_address(&self) -> io::Result<Option<SocketAddr>> {
-        self.zookeeper.as_ref().map(TcpListener::local_addr).transpose()
+        self.zookeeper.main.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
+    /// Where they connect with TLS, if they may.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn zookeeper_tls_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.zookeeper.tls.as_ref().map(TcpListener::local_addr).transpose()
     }
 
     /// Where native clients connect.
@@ -142,6 +157,7 @@ pub struct RunningServer {
     native_address: SocketAddr,
     peer_address: SocketAddr,
     zookeeper_address: Option<SocketAddr>,
+    zookeeper_tls_address: Option<SocketAddr>,
     /// Held until everything else has ended.
     data: DataDirectory,
 }
@@ -155,7 +171,7 @@ impl RunningServer {
         // The sockets come last in a start, but their errors are the commonest: tried first.
         let mut sockets = Sockets::bind(config.native_listen, config.peer_listen)?;
         if let Some(zookeeper) = &config.zookeeper {
-            sockets = sockets.with_zookeeper(zookeeper.listen)?;
+            sockets = sockets.with_zookeeper(zookeeper)?;
         }
         RunningServer::start_on(config, sockets)
     }
@@ -193,7 +209,8 @@ impl RunningServer {
             members: members_sender,
             applied: Arc::clone(&applied),
         };
-        let doors = Doors { config, tls: &tls, inbox: &inbox, starts: data.starts(), members };
+        let (starts, state_folder) = (data.starts(), data.state_folder());
+        let doors = Doors { config, tls: &tls, inbox: &inbox, starts, state_folder, members };
         let doors = doors.open(sockets, identity, applied)?;
         let replica_inbox = Arc::clone(&inbox);
         let run_replica = move || replica_thread::run(replica, &replica_inbox, clock, performers);
@@ -224,6 +241,7 @@ impl RunningServer {
             native_address: doors.native_address,
             peer_address: doors.peer_address,
             zookeeper_address: doors.zookeeper_address,
+            zookeeper_tls_address: doors.zookeeper_tls_address,
             data,
         })
     }
@@ -244,6 +262,12 @@ impl RunningServer {
     #[must_use]
     pub fn zookeeper_address(&self) -> Option<SocketAddr> {
         self.zookeeper_address
+    }
+
+    /// Where they connect with TLS, if they may.
+    #[must_use]
+    pub fn zookeeper_tls_address(&self) -> Option<SocketAddr> {
+        self.zookeeper_tls_address
     }
 
     /// How often a server was started in this data directory, this time among them.
@@ -341,6 +365,7 @@ fn settings(config: &ServerConfig) -> Settings {
         },
         members: members.collect(),
         join: config.join,
+        read_only_mode: config.zookeeper.as_ref().is_some_and(|door| door.read_only_mode),
         seed: entropy::random_number(),
         election_timeout_ms_min: config.timeouts.election_ms_min,
         election_timeout_ms_max: config.timeouts.election_ms_max,
@@ -395,6 +420,8 @@ struct Doors<'a> {
     tls: &'a TlsMaterial,
     inbox: &'a Arc<Inbox>,
     starts: u64,
+    /// Of the log and the snapshots.
+    state_folder: PathBuf,
     members: watch::Receiver<Members>,
 }
 
@@ -408,6 +435,7 @@ struct OpenDoors {
     native_address: SocketAddr,
     peer_address: SocketAddr,
     zookeeper_address: Option<SocketAddr>,
+    zookeeper_tls_address: Option<SocketAddr>,
 }
 
 impl Doors<'_> {
@@ -425,6 +453,7 @@ impl Doors<'_> {
         let entered = runtime.enter();
         let (native_address, peer_address) = (sockets.native_address()?, sockets.peer_address()?);
         let zookeeper_address = sockets.zookeeper_address()?;
+        let zookeeper_tls_address = sockets.zookeeper_tls_address()?;
         let native_config = self.tls.native_door(config.client_certificates)?;
         let native_reset = transport::endpoint_config(self.tls.secret_for("native reset tokens"));
         let peer_reset = transport::endpoint_config(self.tls.secret_for("peer reset tokens"));
@@ -437,12 +466,15 @@ impl Doors<'_> {
         let inbox = Arc::clone(self.inbox);
         let numbers = Arc::new(ConnectionNumbers::new(self.starts));
         let mut client_doors = Vec::new();
-        if let (Some(settings), Some(listener)) = (&config.zookeeper, sockets.zookeeper) {
-            listener.set_nonblocking(true)?;
-            let listener = tokio::net::TcpListener::from_std(listener)?;
+        if let Some(settings) = &config.zookeeper {
             let shared = (Arc::clone(&inbox), Arc::clone(&numbers));
-            let door = ZooKeeperDoor::new(settings.clone(), config.limits, shared.0, shared.1);
-            let serve = Arc::new(door).serve(listener, native_stopping.clone());
+            let (settings, folder) = (settings.clone(), self.state_folder.clone());
+            let door = ZooKeeperDoor::new(settings, config.limits, shared, folder)?;
+            let listeners = Listeners {
+                main: sockets.zookeeper.main.map(listening).transpose()?,
+                tls: sockets.zookeeper.tls.map(listening).transpose()?,
+            };
+            let serve = Arc::new(door).serve(listeners, native_stopping.clone());
             client_doors.push(runtime.spawn(serve));
         }
         let native = NativeDoor::new(config.cluster.clone(), config.limits, inbox, numbers);
@@ -475,8 +507,15 @@ impl Doors<'_> {
             native_address,
             peer_address,
             zookeeper_address,
+            zookeeper_tls_address,
         })
     }
+}
+
+/// A bound port of TCP as the runtime has it; needs an entered runtime.
+fn listening(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
 }
 
 /// An endpoint on a bound socket; needs an entered runtime.

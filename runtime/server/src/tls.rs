@@ -1,16 +1,20 @@
-//! TLS of both doors: which certificates are shown, which are asked for, under which protocol.
+//! TLS of all doors: which certificates are shown, which are asked for, under which protocol.
 //!
-//! Comes in: the certificate files. Goes out: configurations for QUIC endpoints. Invariant: TLS 1.3
-//! only, every certificate is verified against the cluster's authority, nothing is accepted before
-//! the handshake is complete (0-RTT is off), and no session is resumed, so each connection proves
-//! its certificate anew. Whom a certificate names is decided in `identity_of`, after the handshake.
+//! Comes in: the certificate files. Goes out: configurations for QUIC endpoints and for ZooKeeper's
+//! TCP. Invariant: TLS 1.3 only, but for ZooKeeper clients, whose 1.2 is taken too; every certificate
+//! is verified against the authority of its door, nothing is accepted before the handshake is complete
+//! (0-RTT is off), and no session is resumed, so each connection proves its certificate anew. Whom a
+//! certificate names is decided in `identity_of` and, for ZooKeeper clients, by its subject, after
+//! the handshake.
 
 use crate::configuration::{ClientCertificates, TlsPaths};
 use crate::transport;
+use crate::zookeeper::ShownCertificates;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use ring::hmac;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -54,7 +58,7 @@ impl TlsMaterial {
                 .map_err(|error| file_error(&paths.authority, &error.to_string()))?;
         }
         let key = PrivateKeyDer::from_pem_file(&paths.key)
-            .map_err(|error| file_error(&paths.key, &error.to_string()))?;
+            .map_err(|error| file_error(&paths.key, &no_key(&paths.key, &error.to_string())))?;
         Ok(TlsMaterial {
             authorities: Arc::new(authorities),
             chain: certificates(&paths.certificate)?,
@@ -85,6 +89,23 @@ impl TlsMaterial {
     ) -> Result<quinn::ServerConfig, TlsError> {
         let config = self.server_config(clients, quorate_wire::native::ALPN)?;
         Ok(transport::native_door(config))
+    }
+
+    /// The door of ZooKeeper clients. Java clients before 3.9 speak TLS 1.2 unless told otherwise.
+    ///
+    /// # Errors
+    /// Key and certificate do not fit.
+    pub(crate) fn zookeeper_door(
+        &self,
+        clients: ShownCertificates,
+    ) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+        let verifier = match clients {
+            ShownCertificates::None => WebPkiClientVerifier::no_client_auth(),
+            ShownCertificates::Want => self.verifier(ClientCertificates::Optional)?,
+            ShownCertificates::Need => self.verifier(ClientCertificates::Required)?,
+        };
+        let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
+        Ok(Arc::new(self.config(verifier, &versions)?))
     }
 
     /// The peer door.
@@ -119,6 +140,15 @@ impl TlsMaterial {
         clients: ClientCertificates,
         alpn: &[u8],
     ) -> Result<QuicServerConfig, TlsError> {
+        let mut config = self.config(self.verifier(clients)?, &[&rustls::version::TLS13])?;
+        config.alpn_protocols = vec![alpn.to_vec()];
+        QuicServerConfig::try_from(config).map_err(unusable)
+    }
+
+    fn verifier(
+        &self,
+        clients: ClientCertificates,
+    ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
         let verifier = WebPkiClientVerifier::builder_with_provider(
             Arc::clone(&self.authorities),
             Arc::clone(&self.provider),
@@ -127,18 +157,38 @@ impl TlsMaterial {
             ClientCertificates::Required => verifier,
             ClientCertificates::Optional => verifier.allow_unauthenticated(),
         };
+        verifier.build().map_err(unusable)
+    }
+
+    fn config(
+        &self,
+        verifier: Arc<dyn ClientCertVerifier>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Result<rustls::ServerConfig, TlsError> {
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])
+            .with_protocol_versions(versions)
             .map_err(unusable)?
-            .with_client_cert_verifier(verifier.build().map_err(unusable)?)
+            .with_client_cert_verifier(verifier)
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .map_err(unusable)?;
-        config.alpn_protocols = vec![alpn.to_vec()];
         config.max_early_data_size = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        QuicServerConfig::try_from(config).map_err(unusable)
+        Ok(config)
     }
+}
+
+/// Why a file holds no key that can be read, with what to do about one with a password.
+fn no_key(path: &Path, reason: &str) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    if !text.contains("ENCRYPTED") {
+        return reason.to_owned();
+    }
+    format!(
+        "its key has a password, and keys are read without one: `openssl pkey -in {} -out plain.pem` \
+         takes it off",
+        path.display()
+    )
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -1,4 +1,4 @@
-//! The ZooKeeper door: TCP connections of ZooKeeper clients.
+//! The ZooKeeper door: connections of ZooKeeper clients, TCP and TLS.
 //!
 //! Comes in: connections, bytes. Goes out: a native client's frames to the replica's inbox, ZooKeeper's
 //! replies to clients, many in one write; answers to four-letter words. Invariant: a connection is
@@ -6,37 +6,49 @@
 //! it has many without a reply. What is asked and answered is put into words by the replica's
 //! `Conversation`; here are only sockets. Must never decide what a request may do.
 
+mod config;
+mod entrance;
 mod figures;
+mod listings;
 mod proofs;
 mod sasl;
+mod subject;
 mod words;
 
+pub use config::{ShownCertificates, ZooKeeperConfig, ZooKeeperTls};
 pub use sasl::SaslUser;
 
 use crate::entropy;
 use crate::inbox::{Event, Inbox, InboxClosed};
 use crate::outbox::{Next, Outbox};
 use crate::quic_native::ConnectionNumbers;
+use crate::tls::TlsError;
 use bytes::BytesMut;
-use figures::{Figures, Timing};
+use entrance::{Entered, Entrance, TlsEntrance, enter};
+use figures::{Counting, Figures, Known};
 use proofs::check_proof;
 use quorate_machine::Identity;
 use quorate_replica::Input;
 use quorate_replica::zookeeper::{Conversation, End, Proved, Step};
 use quorate_types::limits::Limits;
 use quorate_wire::native::ServerFrame;
-use quorate_wire::zookeeper::{DecodeError, FourLetterWord, Frames, Received, xid};
+use quorate_wire::zookeeper::{
+    DecodeError, FourLetterWord, Frames, Received, decode_request_header, xid,
+};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+/// How long a connection may take to come in: its TLS handshake.
+const ENTRANCE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may take to say what it wants.
 const FIRST_FRAME_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the last words may take to be read.
@@ -48,46 +60,28 @@ const PENDING_BYTES_MAX: usize = 4 << 20;
 /// Bytes read from a connection at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// What the ZooKeeper door is told before it opens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZooKeeperConfig {
-    /// Where ZooKeeper clients connect, TCP.
-    pub listen: SocketAddr,
-    /// Connections from one address at most; 0: any number. ZooKeeper's `maxClientCnxns`.
-    pub connections_per_address_max: u32,
-    /// Four-letter words that are answered. ZooKeeper's `4lw.commands.whitelist`.
-    pub words: Vec<FourLetterWord>,
-    /// `user:hash` whose password makes an administrator; ZooKeeper's `superDigest`.
-    pub super_digest: Option<String>,
-    /// Who may prove itself by SASL DIGEST-MD5.
-    pub sasl_users: Vec<SaslUser>,
-    /// Bytes of a request at most; ZooKeeper's `jute.maxbuffer`.
-    pub frame_bytes_max: u32,
-}
-
-impl ZooKeeperConfig {
-    /// A door at this address, with what ZooKeeper has if nothing is said.
-    #[must_use]
-    pub fn at(listen: SocketAddr) -> ZooKeeperConfig {
-        ZooKeeperConfig {
-            listen,
-            connections_per_address_max: 60,
-            words: vec![FourLetterWord::Srvr, FourLetterWord::Isro],
-            super_digest: None,
-            sasl_users: Vec::new(),
-            frame_bytes_max: 1_048_575,
-        }
-    }
-}
-
 /// What every connection of the door shares.
 pub(crate) struct ZooKeeperDoor {
     config: ZooKeeperConfig,
+    tls: Option<TlsEntrance>,
     limits: Limits,
     inbox: Arc<Inbox>,
     numbers: Arc<ConnectionNumbers>,
     figures: Figures,
+    /// Where the log and the snapshots are.
+    state_folder: PathBuf,
+    /// By their numbers.
+    connections: Mutex<BTreeMap<u64, Arc<Known>>>,
     by_address: Mutex<BTreeMap<IpAddr, u32>>,
+}
+
+/// The bound ports of the door.
+#[derive(Debug)]
+pub(crate) struct Listeners<L> {
+    /// [`ZooKeeperConfig::listen`].
+    pub(crate) main: Option<L>,
+    /// [`ZooKeeperTls::listen`].
+    pub(crate) tls: Option<L>,
 }
 
 /// A place among the connections of one address, given back when it is dropped.
@@ -141,41 +135,65 @@ impl ZooKeeperDoor {
     pub(crate) fn new(
         config: ZooKeeperConfig,
         limits: Limits,
-        inbox: Arc<Inbox>,
-        numbers: Arc<ConnectionNumbers>,
-    ) -> ZooKeeperDoor {
+        (inbox, numbers): (Arc<Inbox>, Arc<ConnectionNumbers>),
+        state_folder: PathBuf,
+    ) -> Result<ZooKeeperDoor, TlsError> {
+        let tls = config.tls.as_ref().map(TlsEntrance::new).transpose()?;
         let by_address = Mutex::new(BTreeMap::new());
-        ZooKeeperDoor { config, limits, inbox, numbers, figures: Figures::default(), by_address }
+        Ok(ZooKeeperDoor {
+            config,
+            tls,
+            limits,
+            inbox,
+            numbers,
+            figures: Figures::default(),
+            state_folder,
+            connections: Mutex::default(),
+            by_address,
+        })
+    }
+
+    /// Every connection, in the order of their numbers.
+    fn known(&self) -> Vec<Arc<Known>> {
+        self.connections().values().cloned().collect()
+    }
+
+    fn connections(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Known>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Serves until `stopping` is true, then until every connection has ended.
     pub(crate) async fn serve(
         self: Arc<ZooKeeperDoor>,
-        listener: TcpListener,
+        listeners: Listeners<TcpListener>,
         mut stopping: watch::Receiver<bool>,
     ) {
+        let unifies = self.config.tls.as_ref().is_some_and(|tls| tls.port_unification);
+        let main_entrance = if unifies { Entrance::Either } else { Entrance::Plain };
         let mut tasks = JoinSet::new();
         loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, from)) => self.admit(stream, from, &mut tasks),
-                    Err(error) => {
-                        tracing::warn!(%error, "a ZooKeeper connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-                Some(_) = tasks.join_next() => {}
+            let (accepted, entrance) = tokio::select! {
+                accepted = accept(listeners.main.as_ref()) => (accepted, main_entrance),
+                accepted = accept(listeners.tls.as_ref()) => (accepted, Entrance::Tls),
+                Some(_) = tasks.join_next() => continue,
                 () = stopped(&mut stopping) => break,
+            };
+            match accepted {
+                Ok((stream, from)) => self.admit((stream, from), entrance, &mut tasks),
+                Err(error) => {
+                    tracing::warn!(%error, "a ZooKeeper connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
-        drop(listener);
+        drop(listeners);
         while tasks.join_next().await.is_some() {}
     }
 
     fn admit(
         self: &Arc<ZooKeeperDoor>,
-        stream: TcpStream,
-        from: SocketAddr,
+        (stream, from): (TcpStream, SocketAddr),
+        entrance: Entrance,
         tasks: &mut JoinSet<()>,
     ) {
         let is_full = tasks.len() >= self.limits.connections_max as usize;
@@ -193,8 +211,21 @@ impl ZooKeeperDoor {
             };
             // Requests are small and answered one by one: none must wait for the next.
             let _ = stream.set_nodelay(true);
-            door.converse(stream, from).await;
+            door.let_in(stream, from, entrance).await;
         });
+    }
+
+    async fn let_in(&self, stream: TcpStream, from: SocketAddr, entrance: Entrance) {
+        let entered = timeout(ENTRANCE_DEADLINE, enter(stream, entrance, self.tls.as_ref())).await;
+        match entered {
+            Ok(Ok(Entered::Plain(stream))) => self.converse(stream, from, Vec::new()).await,
+            Ok(Ok(Entered::Tls(stream, proved))) => self.converse(*stream, from, proved).await,
+            Ok(Err(error)) => {
+                let reason = error.to_string();
+                tracing::warn!(%from, reason, "a ZooKeeper client was not let in");
+            }
+            Err(_) => tracing::warn!(%from, "a ZooKeeper client took too long to come in"),
+        }
     }
 
     fn place(&self, address: IpAddr) -> Option<Place<'_>> {
@@ -208,18 +239,24 @@ impl ZooKeeperDoor {
         Some(Place { door: self, address })
     }
 
-    /// From the first byte to the end of a connection.
-    async fn converse(&self, stream: TcpStream, from: SocketAddr) {
+    /// From the first byte to the end of a connection. `proved`: by its certificate.
+    async fn converse<S>(&self, stream: S, from: SocketAddr, mut proved: Vec<Proved>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let number = self.numbers.next();
         let address = from.ip().to_canonical().to_string();
+        proved.insert(0, Proved::address(&address));
+        let known = Arc::new(Known::new(from));
+        self.connections().insert(number, Arc::clone(&known));
         let mut client = Client {
             door: self,
             number,
             stream,
             frames: Frames::new(),
-            conversation: Conversation::new(address.clone()),
+            conversation: Conversation::new(proved),
             outbox: Arc::new(Outbox::new(self.limits.connection_backlog_frames_max as usize)),
-            timing: Timing::new(&self.figures),
+            counting: Counting::new(&self.figures, known),
             sasl: sasl::Attempt::default(),
             out: Vec::new(),
             address,
@@ -238,20 +275,21 @@ impl ZooKeeperDoor {
         let _ = timeout(LAST_WORDS_DEADLINE, client.flush()).await;
         let _ = timeout(LAST_WORDS_DEADLINE, client.stream.shutdown()).await;
         client.outbox.abandon(reason);
+        self.connections().remove(&number);
         let closed = Event::Input(Input::ConnectionClosed { connection: number });
         let _ = self.inbox.send_from_client(closed, 0).await;
     }
 }
 
 /// One connection.
-struct Client<'d> {
+struct Client<'d, S> {
     door: &'d ZooKeeperDoor,
     number: u64,
-    stream: TcpStream,
+    stream: S,
     frames: Frames,
     conversation: Conversation,
     outbox: Arc<Outbox<ServerFrame>>,
-    timing: Timing<'d>,
+    counting: Counting<'d>,
     sasl: sasl::Attempt,
     /// Bytes to be written.
     out: Vec<u8>,
@@ -259,7 +297,7 @@ struct Client<'d> {
     address: String,
 }
 
-impl Client<'_> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<'_, S> {
     async fn run(&mut self) -> Result<(), Over> {
         let first = timeout(FIRST_FRAME_DEADLINE, self.first()).await;
         match first.map_err(|_| Over::Silent)?? {
@@ -297,7 +335,8 @@ impl Client<'_> {
 
     /// Tells the replica of the connection.
     async fn open(&self) -> Result<(), Over> {
-        let proofs = vec![(String::from("ip"), self.address.clone())];
+        let proofs = self.conversation.identities().iter().cloned();
+        let proofs = proofs.map(|Proved { scheme, id, .. }| (scheme, id)).collect();
         let opened = Event::ClientOpened {
             connection: self.number,
             identity: Identity { name: String::new(), proofs },
@@ -331,9 +370,13 @@ impl Client<'_> {
     }
 
     async fn take(&mut self, frame: &bytes::Bytes) -> Result<(), Over> {
-        self.door.figures.received();
+        self.counting.received();
+        let is_request = self.conversation.has_session();
         let step = self.conversation.on_frame(frame, &mut self.out)?;
-        self.timing.under_way(self.conversation.pending());
+        if is_request && let Ok((header, _)) = decode_request_header(frame) {
+            self.counting.own().asked(header);
+        }
+        self.counting.under_way(self.conversation.pending());
         match step {
             None => Ok(()),
             Some(Step::Frame(asked)) => {
@@ -388,8 +431,15 @@ impl Client<'_> {
             Next::Abandon(reason) => return Err(Over::TooSlow(reason)),
         };
         for frame in frames {
+            match &frame {
+                ServerFrame::Connected { session, timeout_ms, .. } => {
+                    self.counting.own().connected(session.0, *timeout_ms);
+                }
+                ServerFrame::Reply { zxid, .. } => self.counting.own().shown(zxid.0),
+                _ => {}
+            }
             let told = self.conversation.on_server(frame, &mut self.out);
-            self.timing.under_way(self.conversation.pending());
+            self.counting.under_way(self.conversation.pending());
             told?;
         }
         self.flush().await?;
@@ -401,10 +451,12 @@ impl Client<'_> {
         if self.out.is_empty() {
             return Ok(());
         }
-        self.door.figures.sent();
+        self.counting.sent();
         let written = self.stream.write_all(&self.out).await;
         self.out.clear();
-        Ok(written?)
+        written?;
+        // TLS keeps back what the network did not take at once.
+        Ok(self.stream.flush().await?)
     }
 
     async fn answer(&mut self, word: FourLetterWord) {
@@ -418,7 +470,18 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn read_some(stream: &mut TcpStream, received: &mut BytesMut) -> Result<(), Over> {
+/// The next connection; never, where there is no listener.
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn read_some<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    received: &mut BytesMut,
+) -> Result<(), Over> {
     received.reserve(CHUNK_BYTES);
     match stream.read_buf(received).await? {
         0 => Err(Over::Gone),

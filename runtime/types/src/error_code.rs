@@ -119,6 +119,8 @@ error_codes! {
     NoWatcher = 62, -121, "no-watcher";
     /// Members are not changed through ZooKeeper's `reconfig` here.
     ReconfigurationDisabled = 63, -123, "reconfiguration-disabled";
+    /// The server has no quorum and only reads.
+    ReadOnly = 64, -119, "read-only";
 }
 
 impl ErrorCode {

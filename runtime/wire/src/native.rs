@@ -51,6 +51,8 @@ pub enum ClientFrame {
         /// The newest transaction that the client has seen. A server behind it catches up before
         /// it answers local reads.
         last_seen: Zxid,
+        /// Whether a server without a quorum will do, which only reads.
+        read_only: bool,
     },
     /// One request. Sent again under the same sequence after a reconnect until it is answered.
     Request {
@@ -92,6 +94,8 @@ pub enum ServerFrame {
         resumed: bool,
         /// The newest transaction that the server has applied.
         zxid: Zxid,
+        /// Whether the server only reads: it has no quorum, and what it shows may be old.
+        read_only: bool,
     },
     /// No session for this client; the connection closes.
     Refused(Refusal),
@@ -119,13 +123,22 @@ pub enum ServerFrame {
 impl fmt::Debug for ServerFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ServerFrame::Connected { session, timeout_ms, server, resumed, zxid, password: _ } => f
+            ServerFrame::Connected {
+                session,
+                timeout_ms,
+                server,
+                resumed,
+                zxid,
+                read_only,
+                password: _,
+            } => f
                 .debug_struct("Connected")
                 .field("session", session)
                 .field("timeout_ms", timeout_ms)
                 .field("server", server)
                 .field("resumed", resumed)
                 .field("zxid", zxid)
+                .field("read_only", read_only)
                 .finish_non_exhaustive(),
             ServerFrame::Refused(refusal) => f.debug_tuple("Refused").field(refusal).finish(),
             ServerFrame::Reply { sequence, zxid, outcome } => f

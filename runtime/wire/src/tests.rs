@@ -446,6 +446,7 @@ impl Random {
                 }),
                 timeout_ms: self.small(),
                 last_seen: Zxid(self.number()),
+                read_only: self.bool(),
             },
             1 => ClientFrame::Heartbeat,
             2 => ClientFrame::Status,
@@ -468,6 +469,7 @@ impl Random {
                 server: ServerId(self.number()),
                 resumed: self.bool(),
                 zxid: Zxid(self.number()),
+                read_only: self.bool(),
             },
             1 => ServerFrame::Refused(self.refusal()),
             2 => ServerFrame::Watch(self.event()),
@@ -707,6 +709,7 @@ fn a_debug_print_shows_no_password() {
         server: ServerId(1),
         resumed: false,
         zxid: Zxid(1),
+        read_only: false,
     };
     let resume = Resume { session: SessionId(1), password: [213; 16] };
     assert!(!format!("{frame:?} {resume:?}").contains("213"));

@@ -484,6 +484,7 @@ impl Protocol {
             resume,
             timeout_ms: self.settings.session_timeout_ms,
             last_seen: self.last_seen,
+            read_only: false,
         }
     }
 

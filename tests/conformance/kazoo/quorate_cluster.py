@@ -19,7 +19,8 @@ import kazoo.testing.harness as harness
 
 BINARY = os.environ["QUORATE"]
 FOLDER = Path(os.environ["QUORATE_FOLDER"])
-SETTINGS = """four_letter_words = "*"
+SETTINGS = """read_only_mode = true
+four_letter_words = "*"
 connections_per_address_max = 0
 super_digest = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
 
@@ -40,14 +41,16 @@ class Server:
         self.folder = folder
         self.configuration = folder / "quorate.toml"
         text = self.configuration.read_text()
-        section = re.search(r"\[zookeeper\]\nlisten = \"(.*)\"\n(?:.*\n)*?\n", text)
-        self.address = section.group(1)
+        section = re.search(
+            r"\[zookeeper\]\nlisten = \"(.*)\"\nlisten_tls = \"(.*)\"\n(?:.*\n)*?\n", text
+        )
+        self.address, self.secure_address = section.groups()
         # The harness makes a cluster more than once; its folder stays.
         if SETTINGS not in text:
-            named = f'[zookeeper]\nlisten = "{self.address}"\n{SETTINGS}\n'
+            listen = f'listen = "{self.address}"\nlisten_tls = "{self.secure_address}"'
+            named = f"[zookeeper]\n{listen}\n{SETTINGS}\n"
             self.configuration.write_text(text.replace(section.group(0), named))
         self.client_port = int(self.address.rsplit(":", 1)[1])
-        self.secure_address = self.address
         self.process = None
 
     @property
@@ -104,7 +107,14 @@ class Cluster(list):
         return [line for server in self for line in server.get_logs()]
 
     def get_ssl_client_configuration(self):
-        raise NotImplementedError("quorate has no TLS port for ZooKeeper clients yet")
+        """Key, certificate and authority of the client that `quorate dev` made."""
+        folder = FOLDER / "dev" / "client"
+        files = {
+            "client_key": "admin-key.pem",
+            "client_cert": "admin.pem",
+            "ca_cert": "authority.pem",
+        }
+        return {name: (folder / file).read_bytes() for name, file in files.items()}
 
 
 def serves(server):

@@ -6,7 +6,7 @@
 
 use crate::binary::profile_folder;
 use crate::server::{log_tail, signal};
-use crate::{ServerProcess, Tool, binary, poll, word};
+use crate::{ServerProcess, Tool, ZooKeeperTls, binary, poll, word};
 use anyhow::{Context, Result, bail};
 use quorate_client::{Client, ClientConfig, Pem, ServerId, ServerStatus, SessionState};
 use rustix::process::Signal;
@@ -194,10 +194,52 @@ impl Cluster {
     /// # Errors
     /// Its configuration does not say so.
     pub fn zookeeper_address(&self, server: ServerId) -> Result<SocketAddr> {
+        self.address_of_zookeeper(server, "listen")
+    }
+
+    /// Where it serves them with TLS.
+    ///
+    /// # Errors
+    /// Its configuration does not say so.
+    pub fn zookeeper_tls_address(&self, server: ServerId) -> Result<SocketAddr> {
+        self.address_of_zookeeper(server, "listen_tls")
+    }
+
+    fn address_of_zookeeper(&self, server: ServerId, key: &str) -> Result<SocketAddr> {
         let text = std::fs::read_to_string(self.server_folder(server).join("quorate.toml"))?;
         let section = text.split("[zookeeper]").nth(1).context("there is no [zookeeper]")?;
-        let listen = section.lines().find_map(|line| line.strip_prefix("listen = "));
+        let begin = format!("{key} = ");
+        let listen = section.lines().find_map(|line| line.strip_prefix(&begin));
         Ok(listen.context("no address")?.trim_matches('"').parse()?)
+    }
+
+    /// Certificate files of a ZooKeeper client that is the cluster's administrator.
+    #[must_use]
+    pub fn zookeeper_tls(&self) -> ZooKeeperTls {
+        let folder = cluster_folder(self.folder.path()).join("client");
+        let shown = (folder.join("admin.pem"), folder.join("admin-key.pem"));
+        let authority = folder.join("authority.pem");
+        ZooKeeperTls { authority, shown: Some(shown), is_old: false }
+    }
+
+    /// Starts every server again with these lines more in its `[zookeeper]`.
+    ///
+    /// # Errors
+    /// The first thing that does not work.
+    pub async fn restart_with_zookeeper_lines(&mut self, lines: &str) -> Result<()> {
+        for server in self.servers() {
+            self.take(server)?.terminate().await?;
+            let path = self.server_folder(server).join("quorate.toml");
+            let text = std::fs::read_to_string(&path)?;
+            std::fs::write(path, text.replace("[zookeeper]", &format!("[zookeeper]\n{lines}")))?;
+        }
+        for server in self.servers() {
+            self.start_server(server)?;
+        }
+        for server in self.servers() {
+            self.wait_until_ready(server).await?;
+        }
+        Ok(())
     }
 
     /// Starts a server that is down; does not wait.

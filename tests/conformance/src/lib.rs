@@ -15,6 +15,7 @@ mod tool;
 mod writer;
 mod written;
 mod zookeeper_client;
+mod zookeeper_stream;
 
 pub use binary::binary;
 pub use cluster::{Cluster, Recipes, alone};
@@ -26,6 +27,7 @@ pub use tool::{Refused, Tool, example, word};
 pub use writer::Writer;
 pub use written::{Written, assert_all_there};
 pub use zookeeper_client::{Answered, ZooKeeperClient, ZooKeeperEvent, ZooKeeperSession};
+pub use zookeeper_stream::{ZooKeeperStream, ZooKeeperTls};
 
 use anyhow::Result;
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@
 //! and notifications in the order they came. Invariant: it sends what it is told, right or wrong; it
 //! never reconnects by itself. Must never wait for an answer without a deadline.
 
-use crate::PATIENCE;
+use crate::{PATIENCE, ZooKeeperStream};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use quorate_wire::zookeeper::{
@@ -13,7 +13,7 @@ use quorate_wire::zookeeper::{
     decode_reply, encode_connect_request, encode_request, xid,
 };
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Bytes in a frame of a server at most.
@@ -75,10 +75,11 @@ impl Answered {
 /// A connection.
 #[derive(Debug)]
 pub struct ZooKeeperClient {
-    stream: TcpStream,
+    stream: ZooKeeperStream,
     frames: Frames,
     session: ZooKeeperSession,
     timeout_ms: i32,
+    reads_only: bool,
     /// Of the next request.
     xid: i32,
     events: Vec<ZooKeeperEvent>,
@@ -90,9 +91,22 @@ impl ZooKeeperClient {
     /// # Errors
     /// The network, or the server closes.
     pub fn connect(address: SocketAddr, timeout_ms: i32) -> Result<ZooKeeperClient> {
-        let none = ZooKeeperSession { id: 0, password: Bytes::from_static(&[0; 16]) };
-        let client = ZooKeeperClient::resume(address, timeout_ms, &none, NO_TRANSACTION)?;
+        let hello = ConnectRequest { timeout_ms, ..ZooKeeperClient::hello() };
+        let client = ZooKeeperClient::over(ZooKeeperStream::plain(address)?, hello)?;
         client.context("the server closed instead of giving a session")
+    }
+
+    /// The first frame of a client that wants a new session.
+    #[must_use]
+    pub fn hello() -> ConnectRequest {
+        ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: NO_TRANSACTION,
+            timeout_ms: 10_000,
+            session_id: 0,
+            password: Secret(Some(Bytes::from_static(&[0; 16]))),
+            read_only: Some(false),
+        }
     }
 
     /// Asks for an old session. `None`: the server closed without an answer. A session that is gone
@@ -106,28 +120,38 @@ impl ZooKeeperClient {
         session: &ZooKeeperSession,
         last_zxid_seen: i64,
     ) -> Result<Option<ZooKeeperClient>> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let (session, frames) = (session.clone(), Frames::after_handshake());
-        let events = Vec::new();
-        let mut client = ZooKeeperClient { stream, frames, session, timeout_ms, xid: 1, events };
-        let request = ConnectRequest {
-            protocol_version: 0,
+        let hello = ConnectRequest {
             last_zxid_seen,
             timeout_ms,
-            session_id: client.session.id,
-            password: Secret(Some(client.session.password.clone())),
-            read_only: Some(false),
+            session_id: session.id,
+            password: Secret(Some(session.password.clone())),
+            ..ZooKeeperClient::hello()
+        };
+        ZooKeeperClient::over(ZooKeeperStream::plain(address)?, hello)
+    }
+
+    /// Says hello on a new connection. `None`: the server closed without an answer.
+    ///
+    /// # Errors
+    /// The network.
+    pub fn over(stream: ZooKeeperStream, hello: ConnectRequest) -> Result<Option<ZooKeeperClient>> {
+        let mut client = ZooKeeperClient {
+            stream,
+            frames: Frames::after_handshake(),
+            session: ZooKeeperSession { id: hello.session_id, password: Bytes::new() },
+            timeout_ms: hello.timeout_ms,
+            reads_only: false,
+            xid: 1,
+            events: Vec::new(),
         };
         let mut out = Vec::new();
-        encode_connect_request(&mut out, &request);
+        encode_connect_request(&mut out, &hello);
         client.send(&out)?;
         let Some(frame) = client.frame()? else { return Ok(None) };
-        let ConnectResponse { timeout_ms, session_id, password, .. } =
+        let ConnectResponse { timeout_ms, session_id, password, read_only, .. } =
             decode_connect_response(&frame)?;
         client.timeout_ms = timeout_ms;
+        client.reads_only = read_only == Some(true);
         client.session =
             ZooKeeperSession { id: session_id, password: password.0.unwrap_or_default() };
         Ok(Some(client))
@@ -143,6 +167,12 @@ impl ZooKeeperClient {
     #[must_use]
     pub fn timeout_ms(&self) -> i32 {
         self.timeout_ms
+    }
+
+    /// Whether the server said that it only reads.
+    #[must_use]
+    pub fn reads_only(&self) -> bool {
+        self.reads_only
     }
 
     /// Sends a request and waits for its reply. `None`: the server closed instead.
@@ -231,7 +261,7 @@ impl ZooKeeperClient {
 
     /// What is sent to a server that closed is lost; its last words are to be read all the same.
     fn send(&mut self, out: &[u8]) -> Result<()> {
-        match self.stream.write_all(out) {
+        match self.stream.write_all(out).and_then(|()| self.stream.flush()) {
             Err(error) if !is_closed(error.kind()) => Err(error.into()),
             _ => Ok(()),
         }
@@ -260,7 +290,7 @@ impl ZooKeeperClient {
             if left.is_zero() {
                 return Ok(None);
             }
-            self.stream.set_read_timeout(Some(left))?;
+            self.stream.tcp().set_read_timeout(Some(left))?;
             let mut chunk = vec![0; CHUNK_BYTES];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Ok(None),
@@ -280,6 +310,9 @@ fn is_late(kind: ErrorKind) -> bool {
 fn is_closed(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted
+        ErrorKind::ConnectionReset
+            | ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::UnexpectedEof
     )
 }

@@ -9,7 +9,7 @@ mod due;
 mod members;
 mod mounts;
 mod recipes;
-mod sessions;
+pub(crate) mod sessions;
 mod znodes;
 
 pub(crate) use mounts::descriptor_of;

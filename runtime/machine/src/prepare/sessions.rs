@@ -42,14 +42,25 @@ pub(super) fn attach(
     password: [u8; 16],
     identity: &Identity,
 ) -> Step {
-    let Some(facts) = work.state.get::<Sessions>(&session) else {
-        return refuse(ErrorCode::SessionExpired, "the session has ended");
-    };
-    if !has_password(&facts, &password) || facts.identity != identity.name {
-        return refuse(ErrorCode::SessionRefused, "the password or identity is not the session's");
-    }
+    check_owner(&work.state, session, &password, identity)?;
     work.change(Change::AttachSession { session });
     Ok(Done::Changed(None))
+}
+
+/// Refuses unless the session is there, and the caller's.
+pub(crate) fn check_owner(
+    state: &impl State,
+    session: SessionId,
+    password: &[u8; 16],
+    identity: &Identity,
+) -> Result<(), Refusal> {
+    let Some(facts) = state.get::<Sessions>(&session) else {
+        return refuse(ErrorCode::SessionExpired, "the session has ended");
+    };
+    if !has_password(&facts, password) || facts.identity != identity.name {
+        return refuse(ErrorCode::SessionRefused, "the password or identity is not the session's");
+    }
+    Ok(())
 }
 
 /// Compares without telling by its time how much is right.

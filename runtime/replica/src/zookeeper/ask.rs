@@ -107,7 +107,28 @@ fn asked(operation: Operation, shape: Shape) -> Step {
     Step::Ask(Box::new(Asked { level, operation, shape }))
 }
 
-fn refused(code: ErrorCode) -> Step {
+/// Whether a server that only reads refuses it, whatever is in it: ZooKeeper's list.
+pub(super) fn is_write(opcode: i32) -> bool {
+    matches!(
+        Opcode::from_number(opcode),
+        Some(
+            Opcode::Sync
+                | Opcode::Create
+                | Opcode::Create2
+                | Opcode::CreateTtl
+                | Opcode::CreateContainer
+                | Opcode::Delete
+                | Opcode::DeleteContainer
+                | Opcode::SetData
+                | Opcode::SetAcl
+                | Opcode::Multi
+                | Opcode::Check
+                | Opcode::Reconfig
+        )
+    )
+}
+
+pub(super) fn refused(code: ErrorCode) -> Step {
     Step::Answer(Shape::Empty, Err(Refusal::new(code, "")))
 }
 

@@ -68,6 +68,21 @@ pub struct Proved {
     pub name: String,
 }
 
+impl Proved {
+    /// An administrator, whom ACLs do not bind: ZooKeeper's scheme `super`.
+    #[must_use]
+    pub fn administrator() -> Proved {
+        Proved { scheme: String::from("super"), id: String::new(), name: String::new() }
+    }
+
+    /// Somebody at this IP address.
+    #[must_use]
+    pub fn address(address: &str) -> Proved {
+        let (id, name) = (String::from(address), String::from(address));
+        Proved { scheme: String::from("ip"), id, name }
+    }
+}
+
 /// Why a conversation is over: write what there is to write and close the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -132,16 +147,19 @@ struct Attached {
     next_read: u64,
     /// The first write whose reply has not left, or the next one. Replies leave in order.
     oldest_write: u64,
+    /// Whether the server only reads.
+    reads_only: bool,
 }
 
 #[derive(Debug)]
 enum State {
     /// Nothing came yet.
     Opened,
-    /// A session is asked for. `mirror`: what the answer says of reading only.
+    /// A session is asked for. `knows_reading`: the client has said whether a server that only reads will
+    /// do, and the answer tells it whether this one does.
     Connecting {
         seen: Zxid,
-        mirror: Option<bool>,
+        knows_reading: bool,
     },
     Attached(Attached),
     Over,
@@ -161,19 +179,15 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// With a client at this IP address.
+    /// With a client that its connection proves to be these, its address among them.
     #[must_use]
-    pub fn new(address: String) -> Conversation {
+    pub fn new(proved: Vec<Proved>) -> Conversation {
         Conversation {
             state: State::Opened,
             pending: VecDeque::new(),
             pending_bytes: 0,
             zxid: Zxid(0),
-            proved: alloc::vec![Proved {
-                scheme: String::from("ip"),
-                id: address.clone(),
-                name: address,
-            }],
+            proved,
         }
     }
 
@@ -207,7 +221,7 @@ impl Conversation {
 
     fn on_connect(&mut self, request: ConnectRequest) -> Result<Step, End> {
         let seen = Zxid(u64::try_from(request.last_zxid_seen).unwrap_or(0));
-        self.state = State::Connecting { seen, mirror: request.read_only.map(|_| false) };
+        self.state = State::Connecting { seen, knows_reading: request.read_only.is_some() };
         let password = request.password.0.unwrap_or_default();
         let resume = (request.session_id != 0).then(|| Resume {
             session: SessionId(request.session_id.cast_unsigned()),
@@ -220,12 +234,14 @@ impl Conversation {
             resume,
             timeout_ms,
             last_seen: seen,
+            read_only: request.read_only.unwrap_or(false),
         }))
     }
 
     fn on_request(&mut self, frame: &Bytes, out: &mut Vec<u8>) -> Result<Option<Step>, End> {
         let (RequestHeader { xid, opcode }, mut reader) = decode_request_header(frame)?;
         let turn = match Request::read(opcode, &mut reader) {
+            _ if self.only_reads() && ask::is_write(opcode) => ask::refused(ErrorCode::ReadOnly),
             Ok(request) => ask::turn(request),
             // As in ZooKeeper, which reads these before it gives a request its place in line.
             Err(error) if opcode == Opcode::Auth.number() => return Err(error.into()),
@@ -251,6 +267,10 @@ impl Conversation {
                 Err(self.end(End::Improper))
             }
         }
+    }
+
+    fn only_reads(&self) -> bool {
+        matches!(self.state, State::Attached(Attached { reads_only: true, .. }))
     }
 
     /// What needs no replica is answered at its turn too.
@@ -298,6 +318,18 @@ impl Conversation {
         })
     }
 
+    /// Whether the frames taken are requests within a session.
+    #[must_use]
+    pub fn has_session(&self) -> bool {
+        matches!(self.state, State::Attached(_))
+    }
+
+    /// Who the client has proved to be.
+    #[must_use]
+    pub fn identities(&self) -> &[Proved] {
+        &self.proved
+    }
+
     /// The proof asked about is good, for these identities.
     pub fn proved(&mut self, identities: &[Proved], out: &mut Vec<u8>) {
         self.note_proved(identities);
@@ -330,8 +362,8 @@ impl Conversation {
     /// The conversation is over.
     pub fn on_server(&mut self, frame: ServerFrame, out: &mut Vec<u8>) -> Result<(), End> {
         match frame {
-            ServerFrame::Connected { session, password, timeout_ms, zxid, .. } => {
-                self.on_connected((session, password), timeout_ms, zxid, out)
+            ServerFrame::Connected { session, password, timeout_ms, zxid, read_only, .. } => {
+                self.on_connected((session, password, timeout_ms), zxid, read_only, out)
             }
             ServerFrame::Refused(refusal) => Err(self.on_refused(refusal, out)),
             ServerFrame::Reply { sequence, zxid, outcome } => {
@@ -353,12 +385,12 @@ impl Conversation {
 
     fn on_connected(
         &mut self,
-        (session, password): (SessionId, [u8; 16]),
-        timeout_ms: u32,
+        (session, password, timeout_ms): (SessionId, [u8; 16], u32),
         zxid: Zxid,
+        reads_only: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), End> {
-        let State::Connecting { seen, mirror } = self.state else { return Ok(()) };
+        let State::Connecting { seen, knows_reading } = self.state else { return Ok(()) };
         if seen > zxid {
             // ZooKeeper's rule: no answer, so that the client tries other servers.
             return Err(self.end(End::FromElsewhere { seen, newest: zxid }));
@@ -369,13 +401,14 @@ impl Conversation {
             next_write,
             next_read: FIRST_READ,
             oldest_write: next_write,
+            reads_only,
         });
         let response = ConnectResponse {
             protocol_version: 0,
             timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
             session_id: session.0.cast_signed(),
             password: Secret(Some(Bytes::copy_from_slice(&password))),
-            read_only: mirror,
+            read_only: knows_reading.then_some(reads_only),
         };
         encode_connect_response(out, &response);
         Ok(())
@@ -384,7 +417,7 @@ impl Conversation {
     /// A session that is gone is said to be gone; for anything else the client tries other servers.
     fn on_refused(&mut self, refusal: Refusal, out: &mut Vec<u8>) -> End {
         let is_gone = matches!(refusal.code, ErrorCode::SessionExpired | ErrorCode::SessionRefused);
-        if let State::Connecting { mirror, .. } = self.state
+        if let State::Connecting { knows_reading, .. } = self.state
             && is_gone
         {
             let response = ConnectResponse {
@@ -392,7 +425,7 @@ impl Conversation {
                 timeout_ms: 0,
                 session_id: 0,
                 password: Secret(Some(Bytes::from_static(&[0; 16]))),
-                read_only: mirror,
+                read_only: knows_reading.then_some(false),
             };
             encode_connect_response(out, &response);
         }

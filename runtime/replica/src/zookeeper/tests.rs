@@ -49,6 +49,10 @@ fn request(xid: i32, request: &Request<'_>) -> Bytes {
 }
 
 fn connected() -> ServerFrame {
+    connected_to(false)
+}
+
+fn connected_to(read_only: bool) -> ServerFrame {
     ServerFrame::Connected {
         session: SessionId(5),
         password: [9; 16],
@@ -56,12 +60,13 @@ fn connected() -> ServerFrame {
         server: quorate_types::ServerId(1),
         resumed: false,
         zxid: EPOCH,
+        read_only,
     }
 }
 
 /// A conversation whose session is attached.
 fn attached() -> Conversation {
-    let mut conversation = Conversation::new("10.0.0.9".to_string());
+    let mut conversation = Conversation::new(vec![Proved::address("10.0.0.9")]);
     let mut out = Vec::new();
     let step = conversation.on_frame(&hello(0, 0, Some(true)), &mut out).unwrap();
     assert!(matches!(step, Some(Step::Frame(ClientFrame::Connect { resume: None, .. }))));
@@ -152,7 +157,7 @@ fn replies_leave_in_the_order_of_requests_whoever_answers() {
 
 #[test]
 fn frames_wait_for_the_answer_to_the_handshake_and_while_many_are_under_way() {
-    let mut conversation = Conversation::new("::1".to_string());
+    let mut conversation = Conversation::new(vec![Proved::address("::1")]);
     let mut out = Vec::new();
     assert!(conversation.takes_frames(2, 1_000));
     conversation.on_frame(&hello(0, 0, None), &mut out).unwrap();
@@ -176,7 +181,7 @@ fn a_session_that_is_gone_is_said_to_be_gone_and_other_trouble_closes_without_a_
         (ErrorCode::NoLeader, false),
         (ErrorCode::Overloaded, false),
     ] {
-        let mut conversation = Conversation::new("::1".to_string());
+        let mut conversation = Conversation::new(vec![Proved::address("::1")]);
         let mut out = Vec::new();
         let step = conversation.on_frame(&hello(77, 3, Some(false)), &mut out).unwrap();
         let Some(Step::Frame(ClientFrame::Connect { resume: Some(resume), .. })) = step else {
@@ -196,7 +201,7 @@ fn a_session_that_is_gone_is_said_to_be_gone_and_other_trouble_closes_without_a_
 
 #[test]
 fn a_client_that_has_seen_more_than_there_is_gets_no_answer() {
-    let mut conversation = Conversation::new("::1".to_string());
+    let mut conversation = Conversation::new(vec![Proved::address("::1")]);
     let mut out = Vec::new();
     conversation.on_frame(&hello(0, 8, Some(false)), &mut out).unwrap();
     let over = conversation.on_server(connected(), &mut out);
@@ -421,4 +426,42 @@ fn a_write_that_may_have_been_done_ends_the_conversation() {
     let (out, over) = answer(&mut conversation, sequence, 9, refused(ErrorCode::LeadershipLost));
     assert!(matches!(over, Err(End::NoSession(_))), "{over:?}");
     assert_eq!(out, []);
+}
+
+#[test]
+fn a_server_that_only_reads_says_so_and_refuses_what_would_write() {
+    let mut conversation = Conversation::new(Vec::new());
+    let mut out = Vec::new();
+    let step = conversation.on_frame(&hello(0, 0, Some(true)), &mut out).unwrap();
+    assert!(matches!(step, Some(Step::Frame(ClientFrame::Connect { read_only: true, .. }))));
+    conversation.on_server(connected_to(true), &mut out).unwrap();
+    assert_eq!(decode_connect_response(&frames(&out)[0]).unwrap().read_only, Some(true));
+    let path = "no-path";
+    for request_of_writer in [
+        Request::Create(create(path, 0)),
+        Request::Delete(PathVersion { path, version: 0 }),
+        Request::Check(PathVersion { path: "/a", version: 0 }),
+        Request::DeleteContainer(None),
+        Request::Multi(Multi(vec![])),
+        Request::Sync("/a"),
+        write("/a"),
+    ] {
+        out.clear();
+        let step = conversation.on_frame(&request(1, &request_of_writer), &mut out);
+        assert_eq!(step, Ok(None), "{request_of_writer:?}");
+        assert_eq!(headers(&out, Opcode::Check), [(1, 7, ZooKeeperError::NotReadOnly)]);
+    }
+    let read = Request::Exists(Read { path: "/a", watch: true });
+    assert_eq!(ask(&mut conversation, &request(2, &read)).0, FIRST_READ);
+    ask(&mut conversation, &request(3, &Request::CloseSession));
+}
+
+#[test]
+fn a_client_that_never_asked_for_it_is_not_told_of_reading_only() {
+    let mut conversation = Conversation::new(Vec::new());
+    let mut out = Vec::new();
+    let step = conversation.on_frame(&hello(0, 0, None), &mut out).unwrap();
+    assert!(matches!(step, Some(Step::Frame(ClientFrame::Connect { read_only: false, .. }))));
+    conversation.on_server(connected(), &mut out).unwrap();
+    assert_eq!(decode_connect_response(&frames(&out)[0]).unwrap().read_only, None);
 }

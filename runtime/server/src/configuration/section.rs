@@ -87,6 +87,11 @@ impl<'t> Section<'t> {
         value.ok_or_else(|| self.origin.error(self.start, format!("the key `{full}` is missing")))
     }
 
+    /// Whether the key is in the table.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.value(key).is_some()
+    }
+
     fn value(&self, key: &str) -> Option<&'t DeValue<'t>> {
         let table = self.table?;
         let found = table.iter().find(|(name, _)| name.get_ref().as_ref() == key);

@@ -1,6 +1,7 @@
 //! What `quorate.toml` may hold, and what is said about what it may not.
 
 use super::*;
+use crate::zookeeper::{ShownCertificates, ZooKeeperTls};
 use quorate_recipe_host::{SignerKey, SigningKey, Trust};
 use quorate_types::ComponentDigest;
 
@@ -65,6 +66,38 @@ fn a_written_configuration_reads_back() {
         [SignerSource::Key(SignerKey([1; 32])), SignerSource::File("/k \"1\".pem".into())];
     config.recipes.signers = Some(sources.to_vec());
     assert_eq!(parse(&config.to_toml()).unwrap(), config);
+}
+
+#[test]
+fn zookeeper_clients_connect_with_tls_where_the_section_says() {
+    let with = |lines: &str| parse(&format!("{GOOD}\n[zookeeper]\n{lines}\n"));
+    let plain = with("").unwrap().zookeeper.unwrap();
+    assert_eq!(plain, ZooKeeperConfig::at("0.0.0.0:2181".parse().unwrap()));
+    let config = with("listen_tls = \"[::]:2281\"").unwrap();
+    let door = config.zookeeper.clone().unwrap();
+    let own = ZooKeeperTls::at("[::]:2281".parse().unwrap(), config.tls.clone());
+    assert_eq!((door.listen, door.tls), (None, Some(own)));
+    assert_eq!(parse(&config.to_toml()).unwrap(), config);
+
+    let lines = "port_unification = true\nclient_certificates = \"want\"\ncertificate = \"a.pem\"\n\
+                 x509_super_user = \"CN=root,O=\\\"x\\\"\"";
+    let config = with(lines).unwrap();
+    let door = config.zookeeper.clone().unwrap();
+    let tls = door.tls.unwrap();
+    assert_eq!(door.listen, Some("0.0.0.0:2181".parse().unwrap()));
+    assert_eq!((tls.listen, tls.port_unification), (None, true));
+    assert_eq!(tls.client_certificates, ShownCertificates::Want);
+    assert_eq!(
+        (tls.files.certificate, tls.files.key),
+        ("/etc/q/a.pem".into(), config.tls.key.clone())
+    );
+    assert_eq!(tls.super_user.as_deref(), Some("CN=root,O=\"x\""));
+    assert_eq!(parse(&config.to_toml()).unwrap(), config);
+
+    let error = with("client_certificates = \"none\"").unwrap_err();
+    assert!(error.contains("no port takes them"), "{error}");
+    let error = with("listen_tls = \"[::]:1\"\nclient_certificates = \"required\"").unwrap_err();
+    assert!(error.contains("\"none\", \"want\", \"need\""), "{error}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod properties;
 mod server_line;
 #[cfg(test)]
 mod tests;
+mod tls_keys;
 
 use super::zookeeper_section::{REQUEST_BYTES, is_digest};
 use super::{
@@ -208,16 +209,17 @@ impl<'a, S: Surroundings> Reading<'a, S> {
         let listen = self.listen_ip(&own)?;
         let mut limits = Limits::PRODUCTION;
         self.read_limits(&mut limits)?;
+        let tls = self.tls(&data_dir);
         let config = ServerConfig {
             server,
             cluster: self.cluster()?,
             join: self.given.boolean("quorate.join")?,
             native_listen: SocketAddr::new(listen, own.election_port),
             peer_listen: SocketAddr::new(listen, own.quorum_port),
-            zookeeper: self.zookeeper(&own)?,
+            zookeeper: self.zookeeper(&own, tls.clone())?,
             client_certificates: ClientCertificates::Required,
             members: self.servers.iter().map(|(server, line)| line.member(*server)).collect(),
-            tls: self.tls(&data_dir),
+            tls,
             data_dir,
             timeouts: Timeouts::default(),
             verify: VerifyMode::Sample,
@@ -358,18 +360,25 @@ impl<'a, S: Surroundings> Reading<'a, S> {
     }
 
     fn client_port(&self) -> Result<Option<u16>, ConfigurationError> {
-        let Some(number) = self.given.number("clientPort")? else { return Ok(None) };
+        self.port("clientPort")
+    }
+
+    /// `None`: it is not given, or 0.
+    fn port(&self, key: &str) -> Result<Option<u16>, ConfigurationError> {
+        let Some(number) = self.given.number(key)? else { return Ok(None) };
         let port = u16::try_from(number).map_err(|_| {
-            let message = format!("`clientPort` must be a port, 1 to 65535, not {number}");
-            self.given.error("clientPort", message)
+            let message = format!("`{key}` must be a port, 1 to 65535, not {number}");
+            self.given.error(key, message)
         })?;
         Ok(Some(port).filter(|port| *port != 0))
     }
 
-    /// Where ZooKeeper clients connect: by `clientPort` or by the server's own line.
+    /// Where ZooKeeper clients connect: by `clientPort` or by the server's own line. `with_tls`: they can
+    /// elsewhere too.
     fn client_address(
         &mut self,
         own: &ServerLine,
+        with_tls: bool,
     ) -> Result<Option<SocketAddr>, ConfigurationError> {
         let port = self.client_port()?;
         let host = self.given.text("clientPortAddress").map(str::to_owned);
@@ -394,27 +403,37 @@ impl<'a, S: Surroundings> Reading<'a, S> {
                 let message = String::from("`clientPortAddress` is given without `clientPort`");
                 return Err(self.given.error("clientPortAddress", message));
             }
-            self.given
-                .warn("clientPort", "there is no `clientPort`: ZooKeeper clients are not served");
+            if !with_tls {
+                let message = "there is no `clientPort`: ZooKeeper clients are not served";
+                self.given.warn("clientPort", message);
+            }
             return Ok(None);
         };
         let Some(host) = host.or(line_host) else {
             return Ok(Some(SocketAddr::new(any_ip(), port)));
         };
-        let ip = self.surroundings.resolve(&host).ok_or_else(|| {
+        let ip = self.client_ip("clientPortAddress", &host)?;
+        Ok(Some(SocketAddr::new(ip, port)))
+    }
+
+    fn client_ip(&self, key: &str, host: &str) -> Result<IpAddr, ConfigurationError> {
+        self.surroundings.resolve(host).ok_or_else(|| {
             let message =
                 format!("`{host}`, where ZooKeeper clients are to connect, has no address");
-            self.given.error("clientPortAddress", message)
-        })?;
-        Ok(Some(SocketAddr::new(ip, port)))
+            self.given.error(key, message)
+        })
     }
 
     fn zookeeper(
         &mut self,
         own: &ServerLine,
+        files: TlsPaths,
     ) -> Result<Option<ZooKeeperConfig>, ConfigurationError> {
-        let address = self.client_address(own)?;
-        let mut config = ZooKeeperConfig::at(address.unwrap_or(SocketAddr::new(any_ip(), 0)));
+        let mut config = ZooKeeperConfig::at(SocketAddr::new(any_ip(), 0));
+        config.tls = self.client_tls(files)?;
+        let with_tls = config.tls.as_ref().is_some_and(|tls| tls.listen.is_some());
+        config.listen = self.client_address(own, with_tls)?;
+        self.check_unification(&mut config);
         // A number below 0 is none at all for `number`; 0 and -1 both mean any number.
         if self.given.has("maxClientCnxns") {
             let most = self.given.number("maxClientCnxns")?;
@@ -442,8 +461,9 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             }
             config.super_digest = Some(digest.to_owned());
         }
+        config.read_only_mode = self.given.boolean("readonlymode.enabled")?;
         self.read_words(&mut config);
-        Ok(address.map(|_| config))
+        Ok(Some(config).filter(|config| config.listen.is_some() || with_tls))
     }
 
     fn read_words(&mut self, config: &mut ZooKeeperConfig) {

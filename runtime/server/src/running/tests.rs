@@ -121,6 +121,7 @@ impl Client {
             resume: None,
             timeout_ms: 10_000,
             last_seen: Zxid(0),
+            read_only: false,
         };
         self.send.write_all(&encode_client(&connect)).await.unwrap();
         self.next().await

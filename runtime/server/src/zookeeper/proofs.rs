@@ -14,21 +14,17 @@ pub(super) fn check_proof(
     proof: &[u8],
     (address, super_digest): (&str, Option<&str>),
 ) -> Option<Vec<Proved>> {
-    let proved = |scheme: &str, id: &str, name: &str| Proved {
-        scheme: scheme.to_owned(),
-        id: id.to_owned(),
-        name: name.to_owned(),
-    };
     match scheme {
         "digest" => {
             let text = std::str::from_utf8(proof).ok()?;
             let user = text.split(':').next().unwrap_or("");
             let id = digest_id(user, text);
             let is_super = super_digest == Some(id.as_str());
-            let administrator = is_super.then(|| proved("super", "", ""));
-            Some(administrator.into_iter().chain([proved("digest", &id, user)]).collect())
+            let administrator = is_super.then(Proved::administrator);
+            let own = Proved { scheme: String::from("digest"), name: user.to_owned(), id };
+            Some(administrator.into_iter().chain([own]).collect())
         }
-        "ip" => Some(vec![proved("ip", address, address)]),
+        "ip" => Some(vec![Proved::address(address)]),
         _ => None,
     }
 }
@@ -52,9 +48,7 @@ mod tests {
         let own = Proved { scheme: "digest".into(), id: SUPER.into(), name: "super".into() };
         assert_eq!(proof, std::slice::from_ref(&own));
         let proof = check_proof("digest", b"super:test", ("::1", Some(SUPER))).unwrap();
-        let administrator =
-            Proved { scheme: "super".into(), id: String::new(), name: String::new() };
-        assert_eq!(proof, [administrator, own]);
+        assert_eq!(proof, [Proved::administrator(), own]);
         let other = check_proof("digest", b"super:tesd", ("::1", Some(SUPER))).unwrap();
         assert_eq!(other.len(), 1);
     }

@@ -3,12 +3,12 @@
 //! Comes in: a word. Goes out: text. Invariant: only words that the configuration lists are answered;
 //! figures are this server's own. Must never need a session: a server without a leader is asked too.
 
-use super::ZooKeeperDoor;
+use super::{ZooKeeperDoor, listings};
 use crate::inbox::Event;
 use crate::outbox::{Next, Outbox};
 use crate::zookeeper::figures::Standing;
 use quorate_machine::Identity;
-use quorate_replica::Input;
+use quorate_replica::{Input, WatchOrder};
 use quorate_types::Reply;
 use quorate_types::request::ServerStatus;
 use quorate_wire::native::{ClientFrame, ServerFrame};
@@ -21,6 +21,8 @@ use tokio::time::timeout;
 /// How long the replica may take to say how it is.
 const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+/// The role of a server that only reads, as ZooKeeper calls it too.
+const READ_ONLY: &str = "read-only";
 /// What stands where ZooKeeper tells its version, in a form that clients parse.
 const VERSION: &str = concat!("3.9.0-quorate-", env!("CARGO_PKG_VERSION"));
 
@@ -28,7 +30,7 @@ const VERSION: &str = concat!("3.9.0-quorate-", env!("CARGO_PKG_VERSION"));
 pub(super) async fn answer(
     door: &ZooKeeperDoor,
     word: FourLetterWord,
-    (connection, outbox): (u64, &Arc<Outbox<ServerFrame>>),
+    connection: (u64, &Arc<Outbox<ServerFrame>>),
 ) -> String {
     if !door.config.words.contains(&word) {
         let letters = word.letters();
@@ -36,37 +38,72 @@ pub(super) async fn answer(
     }
     match word {
         FourLetterWord::Ruok => return String::from("imok"),
-        FourLetterWord::Crst | FourLetterWord::Srst => {
-            door.figures.set_back();
-            let what = if word == FourLetterWord::Crst { "Connection" } else { "Server" };
-            return format!("{what} stats reset.\n");
-        }
+        FourLetterWord::Srst => return set_back(door),
+        FourLetterWord::Crst => return set_connections_back(door),
         FourLetterWord::Envi => return environment(),
         FourLetterWord::Conf => return configuration(door),
         _ => {}
     }
-    let Some(status) = status(door, connection, outbox).await else {
-        return String::from(NOT_SERVING);
-    };
-    let figures = door.figures.standing();
-    match word {
-        FourLetterWord::Isro => String::from(if serves(&status) { "rw" } else { "null" }),
-        _ if !serves(&status) => String::from(NOT_SERVING),
-        FourLetterWord::Srvr | FourLetterWord::Stat => server(&status, &figures),
-        FourLetterWord::Mntr => monitoring(&status, &figures),
-        FourLetterWord::Wchs => format!("{} watches\n", status.watches),
-        other => format!("{} is not answered by this server\n", other.letters()),
+    let status = status(door, connection).await;
+    if word == FourLetterWord::Isro {
+        return String::from(match &status {
+            Some(status) if status.role == READ_ONLY => "ro",
+            Some(status) if serves(status) => "rw",
+            _ => "null",
+        });
     }
+    let serving = status.filter(serves);
+    let Some(status) = serving else { return String::from(NOT_SERVING) };
+    answer_serving(door, word, &status).await.unwrap_or_else(|| String::from(NOT_SERVING))
+}
+
+/// The answer of a server that serves; `None`: the replica does not say in time.
+async fn answer_serving(
+    door: &ZooKeeperDoor,
+    word: FourLetterWord,
+    status: &ServerStatus,
+) -> Option<String> {
+    let figures = door.figures.standing();
+    Some(match word {
+        FourLetterWord::Srvr => server(status, &figures, None),
+        FourLetterWord::Stat => server(status, &figures, Some(&listings::connections(door, true))),
+        FourLetterWord::Mntr => monitoring(status, &figures),
+        FourLetterWord::Cons => listings::connections(door, false),
+        FourLetterWord::Wchs => listings::watch_summary(door).await?,
+        FourLetterWord::Wchc => listings::watches(door, WatchOrder::Session).await?,
+        FourLetterWord::Wchp => listings::watches(door, WatchOrder::Path).await?,
+        FourLetterWord::Dump => listings::sessions(door).await?,
+        FourLetterWord::Dirs => folder_sizes(door).await?,
+        other => format!("{} is not answered by this server\n", other.letters()),
+    })
+}
+
+fn set_back(door: &ZooKeeperDoor) -> String {
+    door.figures.set_back();
+    String::from("Server stats reset.\n")
+}
+
+fn set_connections_back(door: &ZooKeeperDoor) -> String {
+    door.known().iter().for_each(|known| known.set_back());
+    String::from("Connection stats reset.\n")
+}
+
+async fn folder_sizes(door: &ZooKeeperDoor) -> Option<String> {
+    let folder = door.state_folder.clone();
+    let sizes = tokio::task::spawn_blocking(move || listings::folder_sizes(&folder)).await.ok()?;
+    Some(sizes.unwrap_or_else(|error| format!("the folder of the data cannot be read: {error}\n")))
 }
 
 fn serves(status: &ServerStatus) -> bool {
+    if status.role == READ_ONLY {
+        return true;
+    }
     status.leader.is_some() && matches!(status.role.as_str(), "leader" | "follower" | "learner")
 }
 
 async fn status(
     door: &ZooKeeperDoor,
-    connection: u64,
-    outbox: &Arc<Outbox<ServerFrame>>,
+    (connection, outbox): (u64, &Arc<Outbox<ServerFrame>>),
 ) -> Option<ServerStatus> {
     let opened = Event::ClientOpened {
         connection,
@@ -91,14 +128,17 @@ fn mode(status: &ServerStatus) -> &'static str {
         _ if status.members.len() == 1 => "standalone",
         "leader" => "leader",
         "learner" => "observer",
+        READ_ONLY => READ_ONLY,
         _ => "follower",
     }
 }
 
-fn server(status: &ServerStatus, figures: &Standing) -> String {
+/// `clients`: lines of the connections, if they are wanted.
+fn server(status: &ServerStatus, figures: &Standing, clients: Option<&str>) -> String {
     let (least, mean, most) = figures.latency_ms;
+    let clients = clients.map_or_else(String::new, |lines| format!("Clients:\n{lines}"));
     format!(
-        "Zookeeper version: {VERSION}\n\
+        "Zookeeper version: {VERSION}\n{clients}\
          Latency min/avg/max: {least}/{mean:.4}/{most}\n\
          Received: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: 0x{:x}\nMode: {}\n\
          Node count: {}\n",
@@ -144,11 +184,16 @@ fn environment() -> String {
 }
 
 fn configuration(door: &ZooKeeperDoor) -> String {
+    let mut text = String::new();
+    let secure = door.config.tls.as_ref().and_then(|tls| tls.listen);
+    for (port, address) in [("clientPort", door.config.listen), ("secureClientPort", secure)] {
+        if let Some(address) = address {
+            let (number, ip) = (address.port(), address.ip());
+            let _ = writeln!(text, "{port}={number}\n{port}Address={ip}");
+        }
+    }
     format!(
-        "clientPort={}\nclientPortAddress={}\nmaxClientCnxns={}\nminSessionTimeout={}\n\
-         maxSessionTimeout={}\n",
-        door.config.listen.port(),
-        door.config.listen.ip(),
+        "{text}maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\n",
         door.config.connections_per_address_max,
         door.limits.session_timeout_ms_min,
         door.limits.session_timeout_ms_max,

@@ -33,7 +33,9 @@ impl Protocol {
 
     fn receive_handshake(&mut self, now_ms: u64, since_ms: u64, frame: ServerFrame) {
         match frame {
-            ServerFrame::Connected { session, password, timeout_ms, server, resumed, zxid } => {
+            ServerFrame::Connected {
+                session, password, timeout_ms, server, resumed, zxid, ..
+            } => {
                 if let Life::Granted(old) = &self.life
                     && (!resumed || old.session != session)
                 {

@@ -56,6 +56,7 @@ fn granted(resumed: bool) -> ServerFrame {
         server: ServerId(1),
         resumed,
         zxid: Zxid(100),
+        read_only: false,
     }
 }
 

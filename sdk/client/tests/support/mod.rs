@@ -178,6 +178,7 @@ impl FakeConnection {
             server: ServerId(1),
             resumed,
             zxid: Zxid(1),
+            read_only: false,
         };
         self.send(&frame).await;
     }

@@ -116,8 +116,8 @@ fn a_zoo_cfg_that_cannot_be_is_refused_with_words() {
             ensure!(wanted.iter().all(|wanted| said.contains(wanted)), "{said}, not {wanted:?}");
             Ok(())
         };
-        let port = format!("{good}secureClientPort=2281\n");
-        refuse(&port, &["zoo.cfg:10: `secureClientPort=2281`", "no TLS port", "clientPort"])?;
+        let store = format!("{good}ssl.keyStore.location=/k.p12\n");
+        refuse(&store, &["zoo.cfg:10: `ssl.keyStore.location=/k.p12`", "openssl pkcs12"])?;
         refuse(&good.replace("2000", "0"), &["zoo.cfg:1: `tickTime` must be above 0"])?;
         refuse(&good.replace("initLimit", "initLimits"), &["`initLimit` is missing"])?;
         fs::remove_file(&myid)?;

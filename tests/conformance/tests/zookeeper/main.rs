@@ -7,3 +7,5 @@ mod play;
 mod render;
 mod script;
 mod step;
+mod tls;
+mod words;

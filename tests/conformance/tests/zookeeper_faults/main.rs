@@ -2,4 +2,5 @@
 //! made to do harm.
 
 mod hostile_requests;
+mod read_only;
 mod reconnect_storm;

@@ -59,6 +59,7 @@ impl World {
             election_timeout_ms_max: self.plan.timings.election_ms.1,
             heartbeat_interval_ms: self.plan.timings.heartbeat_ms,
             join,
+            read_only_mode: false,
             verify: Verify::All,
             limits: self.plan.limits,
         }

@@ -80,6 +80,11 @@ const BASIC: &[Row] = &[
     honoured(&["dataDir"], "folder of the log, the snapshots, `myid` and `tls`; required"),
     honoured(&["clientPort"], "TCP port of ZooKeeper clients; without one they are not served"),
     honoured(&["clientPortAddress"], "where that port listens; everywhere if not given"),
+    honoured(
+        &["secureClientPort"],
+        "TCP port of ZooKeeper clients with TLS; see ssl.keyStore.location and ssl.clientAuth",
+    ),
+    honoured(&["secureClientPortAddress"], "where that port listens; everywhere if not given"),
     honoured(&["tickTime"], "milliseconds, the unit of the session timeouts; 3000 if not given"),
     honoured(
         &["minSessionTimeout", "maxSessionTimeout"],
@@ -118,12 +123,6 @@ const BASIC: &[Row] = &[
         "a leader waits for its followers without a limit",
     ),
     warned(&["clientPortListenBacklog"], &[], "the operating system's backlog is used"),
-    refused(
-        &["secureClientPort", "secureClientPortAddress"],
-        &["0"],
-        "there is no TLS port for ZooKeeper clients yet; remove it and serve them on clientPort, in a \
-         network that you trust",
-    ),
     warned(&["observerMasterPort"], &["0"], "only the leader feeds other servers"),
     warned(
         &["localSessionsEnabled", "localSessionsUpgradingEnabled"],
@@ -411,30 +410,31 @@ const TRUST: &[Row] = &[
         "digests are made with SHA1 only: ACLs made with another would fit nobody",
     ),
     warned(&["IPAuthenticationProvider.usexforwardedfor"], OFF, "there is no HTTP port"),
+    honoured(
+        &["X509AuthenticationProvider.superUser"],
+        "subject of a client's certificate, as RFC 2253 writes it, whose owner is an administrator",
+    ),
     warned(
-        &[
-            "X509AuthenticationProvider.superUser",
-            "superUser",
-            "superUser.*",
-            "SASLAuthenticationProvider.superPassword",
-        ],
+        &["superUser", "superUser.*", "SASLAuthenticationProvider.superPassword"],
         &[],
-        "the schemes x509 and sasl are not there yet, so nobody is an administrator by them; see \
+        "the scheme sasl is not there yet, so nobody is an administrator by it; see \
          DigestAuthenticationProvider.superDigest",
     ),
     refused(
         &["ssl.authProvider"],
         &["x509"],
-        "there is no TLS port for ZooKeeper clients yet; remove it",
+        "a client's certificate proves an identity of the scheme x509, and Java classes are not loaded \
+         here; remove it",
     ),
     refused(
         &["authProvider.*"],
         &[
             "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
             "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
+            "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
         ],
-        "Java classes are not loaded here, and of ZooKeeper's schemes there are digest and ip; remove it \
-         if no client needs another",
+        "Java classes are not loaded here, and of ZooKeeper's schemes there are digest, ip and x509; \
+         remove it if no client needs another",
     ),
     warned(
         &["ensembleAuthName"],
@@ -486,11 +486,9 @@ const TRUST: &[Row] = &[
     ),
     warned(&["sslQuorum"], ON, "servers use mutual TLS among themselves, always"),
     warned(&["portUnification"], OFF, "servers use TLS among themselves, always"),
-    refused(
+    honoured(
         &["client.portUnification"],
-        OFF,
-        "there is no TLS for ZooKeeper clients yet; remove it and serve them without, in a network that \
-         you trust",
+        "`true`: clientPort takes clients with TLS and without, by their first byte",
     ),
     warned(
         &["sslQuorumReloadCertFiles", "client.certReload"],
@@ -511,29 +509,57 @@ const TRUST: &[Row] = &[
         &[],
         "certificates of servers here name cluster and server: see quorate.tls.authority",
     ),
+    honoured(
+        &["ssl.keyStore.location"],
+        "PEM file with the key and the certificates that ZooKeeper clients are shown; those of \
+         quorate.tls.* if not given. JKS and PKCS12 are refused with the command that makes PEM of them",
+    ),
+    honoured(
+        &["ssl.trustStore.location"],
+        "PEM file with the authorities that sign for ZooKeeper clients; quorate.tls.authority if not given",
+    ),
+    honoured(
+        &["ssl.keyStore.type", "ssl.trustStore.type"],
+        "`PEM`; by the ending of the file if not given",
+    ),
+    honoured(
+        &["ssl.clientAuth"],
+        "`need`: ZooKeeper clients with TLS show a certificate; `want`: they may; `none`: they are not \
+         asked; `need` if not given",
+    ),
     warned(
         &[
-            "ssl.keyStore.location",
             "ssl.keyStore.password",
             "ssl.keyStore.passwordPath",
-            "ssl.keyStore.type",
-            "ssl.trustStore.location",
             "ssl.trustStore.password",
             "ssl.trustStore.passwordPath",
-            "ssl.trustStore.type",
-            "ssl.protocol",
-            "ssl.enabledProtocols",
-            "ssl.ciphersuites",
+        ],
+        &[],
+        "PEM files are read without a password; a key that has one is refused with the command that \
+         takes it off",
+    ),
+    warned(
+        &["ssl.protocol"],
+        &["TLSv1.2", "TLSv1.3"],
+        "ZooKeeper clients may speak TLS 1.2 and 1.3",
+    ),
+    warned(
+        &["ssl.enabledProtocols"],
+        &["TLSv1.3,TLSv1.2", "TLSv1.2,TLSv1.3"],
+        "ZooKeeper clients may speak TLS 1.2 and 1.3",
+    ),
+    warned(&["ssl.ciphersuites"], &[], "the suites are those that are safe today"),
+    warned(
+        &[
             "ssl.hostnameVerification",
             "ssl.clientHostnameVerification",
             "ssl.allowReverseDnsLookup",
-            "ssl.clientAuth",
-            "ssl.handshakeDetectionTimeoutMillis",
-            "ssl.sslProvider",
         ],
-        &[],
-        "there is no TLS port for ZooKeeper clients yet",
+        OFF,
+        "a client's certificate is not compared with the address that it comes from",
     ),
+    warned(&["ssl.handshakeDetectionTimeoutMillis"], &[], "a connection has 10 s to come in"),
+    warned(&["ssl.sslProvider"], &[], "TLS is another library's here"),
     warned(
         &["ssl.quorum.protocol", "ssl.quorum.enabledProtocols"],
         &["TLSv1.3"],
@@ -650,10 +676,10 @@ const REST: &[Row] = &[
         &[],
         "containers are removed as soon as they may be; one that was never used stays",
     ),
-    warned(
+    honoured(
         &["readonlymode.enabled"],
-        OFF,
-        "a server without a leader serves nobody: there is no reading while it is cut off",
+        "`true`: a server that is cut off from a quorum serves reads to clients that are content with them; \
+         here it works in the file, not only as -D",
     ),
     warned(&["forceSync"], &["yes"], "what is acknowledged is on the disk, always"),
     warned(&["jmx.log4j.disable", "jmx.log4j.mbean"], &[], "there is no Java virtual machine here"),

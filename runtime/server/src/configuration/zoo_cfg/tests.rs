@@ -1,6 +1,7 @@
 //! What a `zoo.cfg` may hold, what is made of it, and what is said about what it may not hold.
 
 use super::*;
+use crate::zookeeper::{ShownCertificates, ZooKeeperTls};
 use std::fmt::Write as _;
 
 const SAMPLE: &str = "\
@@ -125,7 +126,8 @@ fn three_server_lines_and_myid_are_a_cluster() {
 #[test]
 fn the_configuration_is_the_same_as_a_toml_of_it() {
     let fake = Fake::of_server(2);
-    let more = "DigestAuthenticationProvider.superDigest=super:x=\n4lw.commands.whitelist=*\n";
+    let more = "DigestAuthenticationProvider.superDigest=super:x=\n4lw.commands.whitelist=*\n\
+                secureClientPort=2281\nssl.keyStore.location=/k.pem\nssl.clientAuth=want\n";
     let config = parse(&format!("{SAMPLE}{LINES}{more}"), &fake).unwrap().config;
     let again = ServerConfig::parse(&config.to_toml(), Path::new("/etc/q.toml")).unwrap();
     assert_eq!(again, config);
@@ -204,7 +206,12 @@ fn the_document_holds_the_table() {
 #[test]
 fn what_is_dangerous_to_leave_out_is_refused_with_what_to_do() {
     for (line, wanted) in [
-        ("secureClientPort=2281", "no TLS port for ZooKeeper clients yet"),
+        ("ssl.keyStore.location=/k.jks", "keytool -importkeystore -srckeystore /k.jks"),
+        ("ssl.keyStore.location=/k.p12", "openssl pkcs12 -in /k.p12 -nodes"),
+        ("ssl.trustStore.location=/store", "name a file that ends with .pem"),
+        ("ssl.clientAuth=maybe", "must be none, want or need, not `maybe`"),
+        ("secureClientPortAddress=::1", "without `secureClientPort`"),
+        ("secureClientPort=70000", "must be a port"),
         ("enforceQuota=true", "no quotas yet"),
         ("sessionRequireClientSASLAuth=true", "cannot be asked for yet"),
         ("quorum.auth.enableSasl=true", "mutual TLS"),
@@ -330,7 +337,7 @@ fn clients_connect_where_the_file_or_the_own_line_says() {
     let lines = LINES.replace("3888\n", "3888;2182\n");
     let address = |text: &str| {
         let read = parse(text, &Fake::of_server(1));
-        read.map(|read| read.config.zookeeper.map(|door| door.listen.to_string()))
+        read.map(|read| read.config.zookeeper.map(|door| door.listen.unwrap().to_string()))
     };
     assert_eq!(address(&format!("{sample}{lines}")).unwrap().unwrap(), "0.0.0.0:2182");
     let with_host = lines.replace(";2182", ";127.0.0.1:2182");
@@ -343,6 +350,36 @@ fn clients_connect_where_the_file_or_the_own_line_says() {
     assert_eq!(address(&format!("{sample}{LINES}")).unwrap(), None);
     let local = format!("{SAMPLE}clientPortAddress=localhost\n");
     assert_eq!(address(&local).unwrap().unwrap(), "127.0.0.1:2181");
+}
+
+#[test]
+fn clients_with_tls_connect_where_the_file_says() {
+    let with = |lines: &str| alone(lines).unwrap().config;
+    let config = with("secureClientPort=2281\nsecureClientPortAddress=localhost\n");
+    let tls = config.zookeeper.unwrap().tls.unwrap();
+    let own = ZooKeeperTls::at("127.0.0.1:2281".parse().unwrap(), config.tls);
+    assert_eq!(tls, own);
+    assert_eq!(tls.client_certificates, ShownCertificates::Need);
+
+    let lines = "client.portUnification=true\nssl.keyStore.location=/k\nssl.keyStore.type=PEM\n\
+                 ssl.trustStore.location=a.pem\nssl.clientAuth=NONE\n\
+                 X509AuthenticationProvider.superUser=CN=root\n";
+    let tls = with(lines).zookeeper.unwrap().tls.unwrap();
+    assert_eq!((tls.listen, tls.port_unification), (None, true));
+    assert_eq!(tls.client_certificates, ShownCertificates::None);
+    let wanted = TlsPaths { authority: "a.pem".into(), certificate: "/k".into(), key: "/k".into() };
+    assert_eq!((tls.files, tls.super_user.as_deref()), (wanted, Some("CN=root")));
+
+    let alone_with_tls = SAMPLE.replace("clientPort=2181", "secureClientPort=2281");
+    let lines = format!("{alone_with_tls}client.portUnification=true\n");
+    let read = parse(&lines, &Fake::default()).unwrap();
+    let door = read.config.zookeeper.unwrap();
+    assert_eq!((door.listen, door.tls.unwrap().port_unification), (None, false));
+    let said = read.warnings.join("\n");
+    assert!(said.contains("`client.portUnification` has no effect: there is no `clientPort`"));
+    assert!(!said.contains("are not served"), "{said}");
+    let in_vain = warnings("ssl.clientAuth=want\nsecureClientPort=0\n");
+    assert!(in_vain[0].contains("neither `secureClientPort` nor"), "{in_vain:?}");
 }
 
 #[test]

@@ -291,6 +291,7 @@ impl World {
                 server: ServerId(1),
                 resumed: resume.is_some(),
                 zxid,
+                read_only: false,
             },
             Some(ClientFrame::Request { sequence, operation, .. }) => {
                 let reply = match operation {
