@@ -25,7 +25,7 @@ use quorate_replica::Input;
 use quorate_replica::zookeeper::{Conversation, End, Proved, Step};
 use quorate_types::limits::Limits;
 use quorate_wire::native::ServerFrame;
-use quorate_wire::zookeeper::{DecodeError, FourLetterWord, Frames, Received, xid};
+use quorate_wire::zookeeper::{DecodeError, FourLetterWord, Frames, Received};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -348,7 +348,7 @@ impl Client<'_> {
     async fn prove(&mut self, scheme: &str, proof: &[u8]) -> Result<(), Over> {
         let super_digest = self.door.config.super_digest.as_deref();
         let Some(proved) = check_proof(scheme, proof, (&self.address, super_digest)) else {
-            return Err(self.conversation.unproved(xid::AUTH, &mut self.out).into());
+            return Err(self.conversation.unproved(&mut self.out).into());
         };
         self.tell_proved(&proved).await?;
         self.conversation.proved(&proved, &mut self.out);
@@ -367,7 +367,7 @@ impl Client<'_> {
                 self.conversation.challenge(xid, server_proof.into(), &proved, &mut self.out);
             }
             sasl::Answer::Refused => {
-                return Err(self.conversation.unproved(xid, &mut self.out).into());
+                return Err(self.conversation.unproved_by_sasl(xid, &mut self.out).into());
             }
         }
         Ok(())
