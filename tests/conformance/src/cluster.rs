@@ -200,6 +200,40 @@ impl Cluster {
         Ok(listen.context("no address")?.trim_matches('"').parse()?)
     }
 
+    /// Where every server serves ZooKeeper clients, with commas between: what clients take.
+    ///
+    /// # Errors
+    /// As [`Cluster::zookeeper_address`].
+    pub fn zookeeper_addresses(&self) -> Result<String> {
+        let servers = self.servers();
+        let address = |server: &ServerId| Ok(self.zookeeper_address(*server)?.to_string());
+        Ok(servers.iter().map(address).collect::<Result<Vec<_>>>()?.join(","))
+    }
+
+    /// Ends every server, edits what each is configured with, and starts them again.
+    ///
+    /// # Errors
+    /// The first thing that does not work; an edit that changes nothing.
+    pub async fn reconfigure(&mut self, edit: impl Fn(&str) -> String) -> Result<()> {
+        for server in self.servers() {
+            self.take(server)?.terminate().await?;
+            let path = self.server_folder(server).join("quorate.toml");
+            let text = std::fs::read_to_string(&path)?;
+            let edited = edit(&text);
+            if edited == text {
+                bail!("{} has nothing to edit: {text}", path.display());
+            }
+            std::fs::write(path, edited)?;
+        }
+        for server in self.servers() {
+            self.start_server(server)?;
+        }
+        for server in self.servers() {
+            self.wait_until_ready(server).await?;
+        }
+        Ok(())
+    }
+
     /// Starts a server that is down; does not wait.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::play::play;
 use crate::script;
 use crate::step::{Act, Step};
 use anyhow::{Result, ensure};
-use quorate_conformance::{Cluster, Recipes, on_cluster};
+use quorate_conformance::{Recipes, on_cluster};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -36,7 +36,9 @@ fn quorate_answers_a_script_as_zookeeper_does() {
         .await?;
         drop(original);
         let address = {
-            name_administrator(cluster).await?;
+            // The administrator that the other server has.
+            let section = format!("[zookeeper]\nsuper_digest = \"{SUPER_DIGEST}\"");
+            cluster.reconfigure(|text| text.replace("[zookeeper]", &section)).await?;
             let (follower, ..) = cluster.roles().await?;
             cluster.zookeeper_address(follower)?
         };
@@ -47,24 +49,6 @@ fn quorate_answers_a_script_as_zookeeper_does() {
         .await?;
         compare(&steps, &expected, &given)
     });
-}
-
-/// Gives every server the administrator that the other server has.
-async fn name_administrator(cluster: &mut Cluster) -> Result<()> {
-    for server in cluster.servers() {
-        cluster.take(server)?.terminate().await?;
-        let path = cluster.server_folder(server).join("quorate.toml");
-        let text = std::fs::read_to_string(&path)?;
-        let section = format!("[zookeeper]\nsuper_digest = \"{SUPER_DIGEST}\"");
-        std::fs::write(path, text.replace("[zookeeper]", &section))?;
-    }
-    for server in cluster.servers() {
-        cluster.start_server(server)?;
-    }
-    for server in cluster.servers() {
-        cluster.wait_until_ready(server).await?;
-    }
-    Ok(())
 }
 
 fn compare(steps: &[Step], expected: &[String], given: &[String]) -> Result<()> {
