@@ -1,9 +1,11 @@
-//! Clients of ZooKeeper as they are, against three real servers: Curator with all its recipes.
+//! Clients of ZooKeeper as they are, against three real servers: Curator with all its recipes,
+//! and kazoo.
 //!
 //! Invariant: not a line of a client is changed, and none of its defaults is switched off.
 
 mod conversation;
 mod curator;
+mod kazoo;
 
 use std::path::{Path, PathBuf};
 
