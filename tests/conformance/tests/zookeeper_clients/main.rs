@@ -1,10 +1,11 @@
 //! Clients of ZooKeeper as they are, against three real servers: Curator with all its recipes,
-//! and kazoo.
+//! ZooKeeper's own client in Java, and kazoo.
 //!
 //! Invariant: not a line of a client is changed, and none of its defaults is switched off.
 
 mod conversation;
 mod curator;
+mod java;
 mod kazoo;
 
 use std::path::{Path, PathBuf};
