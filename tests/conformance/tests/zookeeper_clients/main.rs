@@ -1,8 +1,9 @@
 //! Clients of ZooKeeper as they are, against three real servers: Curator with all its recipes,
-//! ZooKeeper's own client in Java, and kazoo.
+//! ZooKeeper's own clients in Java and C, and kazoo.
 //!
 //! Invariant: not a line of a client is changed, and none of its defaults is switched off.
 
+mod c;
 mod conversation;
 mod curator;
 mod java;
