@@ -391,7 +391,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<'_, S> {
     async fn prove(&mut self, scheme: &str, proof: &[u8]) -> Result<(), Over> {
         let super_digest = self.door.config.super_digest.as_deref();
         let Some(proved) = check_proof(scheme, proof, (&self.address, super_digest)) else {
-            return Err(self.conversation.unproved(xid::AUTH, &mut self.out).into());
+            return Err(self.conversation.unproved(&mut self.out).into());
         };
         self.tell_proved(&proved).await?;
         self.conversation.proved(&proved, &mut self.out);
@@ -410,7 +410,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<'_, S> {
                 self.conversation.challenge(xid, server_proof.into(), &proved, &mut self.out);
             }
             sasl::Answer::Refused => {
-                return Err(self.conversation.unproved(xid, &mut self.out).into());
+                return Err(self.conversation.unproved_by_sasl(xid, &mut self.out).into());
             }
         }
         Ok(())

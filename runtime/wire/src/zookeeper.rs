@@ -36,7 +36,7 @@ pub use handshake::{
 };
 pub use message::{
     ReplyHeader, RequestHeader, decode_reply, decode_request, decode_request_header, encode_error,
-    encode_notification, encode_reply, encode_request, xid,
+    encode_notification, encode_reply, encode_request, encode_sasl_refusal, xid,
 };
 pub use multi::{Multi, MultiOperation, MultiReadOperation, MultiReadResult, MultiResult};
 pub use number::{

@@ -227,11 +227,34 @@ impl Cluster {
     /// # Errors
     /// The first thing that does not work.
     pub async fn restart_with_zookeeper_lines(&mut self, lines: &str) -> Result<()> {
+        let lines = format!("[zookeeper]\n{lines}");
+        self.reconfigure(|text| text.replace("[zookeeper]", &lines)).await
+    }
+
+    /// Where every server serves ZooKeeper clients, with commas between: what clients take.
+    ///
+    /// # Errors
+    /// As [`Cluster::zookeeper_address`].
+    pub fn zookeeper_addresses(&self) -> Result<String> {
+        let servers = self.servers();
+        let address = |server: &ServerId| Ok(self.zookeeper_address(*server)?.to_string());
+        Ok(servers.iter().map(address).collect::<Result<Vec<_>>>()?.join(","))
+    }
+
+    /// Ends every server, edits what each is configured with, and starts them again.
+    ///
+    /// # Errors
+    /// The first thing that does not work; an edit that changes nothing.
+    pub async fn reconfigure(&mut self, edit: impl Fn(&str) -> String) -> Result<()> {
         for server in self.servers() {
             self.take(server)?.terminate().await?;
             let path = self.server_folder(server).join("quorate.toml");
             let text = std::fs::read_to_string(&path)?;
-            std::fs::write(path, text.replace("[zookeeper]", &format!("[zookeeper]\n{lines}")))?;
+            let edited = edit(&text);
+            if edited == text {
+                bail!("{} has nothing to edit: {text}", path.display());
+            }
+            std::fs::write(path, edited)?;
         }
         for server in self.servers() {
             self.start_server(server)?;

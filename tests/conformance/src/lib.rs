@@ -8,7 +8,9 @@
 mod binary;
 mod cluster;
 mod command;
+mod java;
 mod packages;
+mod program;
 mod segment_file;
 mod server;
 mod tool;
@@ -20,7 +22,9 @@ mod zookeeper_stream;
 pub use binary::binary;
 pub use cluster::{Cluster, Recipes, alone};
 pub use command::{LockHolder, lock};
-pub use packages::{install_packages, run_quietly};
+pub use java::{JavaLibrary, JavaProgram};
+pub use packages::{install_kazoo, install_packages, run_quietly};
+pub use program::{Heard, Program};
 pub use segment_file::{Frame, SegmentFile};
 pub use server::ServerProcess;
 pub use tool::{Refused, Tool, example, word};
@@ -59,7 +63,16 @@ pub fn on_cluster(recipes: Recipes, body: impl AsyncFnOnce(&mut Cluster) -> Resu
 ///
 /// # Errors
 /// The question's own, or none after [`PATIENCE`]; `what` says what was waited for.
-pub async fn poll<T>(
+pub async fn poll<T>(what: &str, question: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    poll_within(PATIENCE, what, question).await
+}
+
+/// As [`poll`], for what may take longer.
+///
+/// # Errors
+/// As [`poll`], after `patience`.
+pub async fn poll_within<T>(
+    patience: Duration,
     what: &str,
     mut question: impl AsyncFnMut() -> Result<Option<T>>,
 ) -> Result<T> {
@@ -68,8 +81,8 @@ pub async fn poll<T>(
         if let Some(answer) = question().await? {
             return Ok(answer);
         }
-        if begin.elapsed() > PATIENCE {
-            anyhow::bail!("waited {PATIENCE:?} in vain: {what}");
+        if begin.elapsed() > patience {
+            anyhow::bail!("waited {patience:?} in vain: {what}");
         }
         tokio::time::sleep(POLL_PAUSE).await;
     }

@@ -3,7 +3,10 @@
 //! Comes in: names of Debian's packages, or a command. Goes out: that it is done, or why it cannot be.
 //! Must never hide the reason: a test that is left out says it.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+const KAZOO: &str = "kazoo==2.11.0";
 
 /// Installs packages of Debian.
 ///
@@ -20,6 +23,20 @@ pub fn install_packages(names: &[&str]) -> Result<(), String> {
     let options = ["install", "-y", "--no-install-recommends"];
     run_quietly(apt().args(options).args(names))
         .map_err(|error| format!("{error}{}", updated.err().unwrap_or_default()))
+}
+
+/// Installs kazoo into a folder of its own below this one; gives what `PYTHONPATH` must name.
+///
+/// # Errors
+/// The registry is out of reach, or there is no Python: what the tool said.
+pub fn install_kazoo(folder: &Path) -> Result<PathBuf, String> {
+    let folder = folder.join(KAZOO.replace("==", "-"));
+    if !folder.join("kazoo/client.py").exists() {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]);
+        run_quietly(pip.arg(&folder).arg(KAZOO))?;
+    }
+    Ok(folder)
 }
 
 /// Runs a command that asks nothing.

@@ -24,7 +24,7 @@ use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
 use quorate_wire::zookeeper::{
     self as wire, ConnectRequest, ConnectResponse, DecodeError, Opcode, Request, RequestHeader,
     Secret, ZooKeeperError, decode_connect_request, decode_request_header, encode_connect_response,
-    encode_error, encode_reply, xid,
+    encode_error, encode_reply, encode_sasl_refusal, xid,
 };
 use tell::Shape;
 
@@ -47,8 +47,8 @@ pub enum Step {
         /// The proof.
         proof: Bytes,
     },
-    /// A step of SASL. Whoever takes it says [`Conversation::challenge`], [`Conversation::proved`] or
-    /// [`Conversation::unproved`] before the next frame is taken.
+    /// A step of SASL. Whoever takes it says [`Conversation::challenge`] or
+    /// [`Conversation::unproved_by_sasl`] before the next frame is taken.
     Sasl {
         /// Of the request, for the answer.
         xid: i32,
@@ -350,9 +350,15 @@ impl Conversation {
         }
     }
 
-    /// The proof asked about is not good. `xid`: of the request.
-    pub fn unproved(&mut self, xid: i32, out: &mut Vec<u8>) -> End {
-        encode_error(out, xid, 0, ZooKeeperError::AuthFailed);
+    /// The proof asked about is not good.
+    pub fn unproved(&mut self, out: &mut Vec<u8>) -> End {
+        encode_error(out, xid::AUTH, 0, ZooKeeperError::AuthFailed);
+        self.end(End::Unproved)
+    }
+
+    /// The step of SASL asked about is not good. `xid`: of the request.
+    pub fn unproved_by_sasl(&mut self, xid: i32, out: &mut Vec<u8>) -> End {
+        encode_sasl_refusal(out, xid);
         self.end(End::Unproved)
     }
 

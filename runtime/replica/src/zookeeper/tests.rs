@@ -384,7 +384,7 @@ fn signs_of_life_and_proofs_are_answered_at_once() {
     assert_eq!(headers(&out, Opcode::Auth), [(xid::AUTH, 0, ZooKeeperError::Ok)]);
     out.clear();
     conversation.on_frame(&proof(), &mut out).unwrap();
-    assert_eq!(conversation.unproved(xid::AUTH, &mut out), End::Unproved);
+    assert_eq!(conversation.unproved(&mut out), End::Unproved);
     assert_eq!(headers(&out, Opcode::Auth), [(xid::AUTH, 0, ZooKeeperError::AuthFailed)]);
 }
 
@@ -407,6 +407,18 @@ fn a_step_of_sasl_is_answered_under_its_own_number() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_step_of_sasl_is_refused_with_an_empty_token() {
+    let mut conversation = attached();
+    let mut out = Vec::new();
+    let token = Secret(Some(Bytes::from_static(b"token")));
+    conversation.on_frame(&request(7, &Request::Sasl(token)), &mut out).unwrap();
+    assert_eq!(conversation.unproved_by_sasl(7, &mut out), End::Unproved);
+    assert_eq!(headers(&out, Opcode::Sasl), [(7, 0, ZooKeeperError::AuthFailed)]);
+    // ZooKeeper's Java client reads a token in any case; without one it would connect for ever.
+    assert_eq!(frames(&out)[0][16..], (-1i32).to_be_bytes());
 }
 
 #[test]

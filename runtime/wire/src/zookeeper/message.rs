@@ -2,10 +2,10 @@
 //!
 //! Comes in: a frame without its length, or a header and a body. Goes out: typed messages, or frames
 //! appended to the caller's bytes, so that many can be written at once. Invariant: a body follows the
-//! header of a reply only where there is no error.
+//! header of a reply only where there is no error, or where a step of SASL is refused.
 
 use super::number::{Opcode, ZooKeeperError};
-use super::record::{DecodeError, Reader, Record, Tagged, records, write_frame};
+use super::record::{DecodeError, Reader, Record, Secret, Tagged, records, write_frame};
 use super::reply::{Reply, ServerMessage, WatcherEvent};
 use super::request::Request;
 use alloc::vec::Vec;
@@ -114,6 +114,16 @@ pub fn encode_reply(out: &mut Vec<u8>, xid: i32, zxid: i64, reply: &Reply<'_>) {
 /// a [`Reply::Multi`].
 pub fn encode_error(out: &mut Vec<u8>, xid: i32, zxid: i64, error: ZooKeeperError) {
     write_frame(out, |out| ReplyHeader { xid, zxid, error }.write(out));
+}
+
+/// Appends the refusal of a step of SASL, its length first. An empty token goes with it, as from
+/// ZooKeeper's servers: its Java client looks for one, whatever the header says, and learns of the
+/// refusal by there being none.
+pub fn encode_sasl_refusal(out: &mut Vec<u8>, xid: i32) {
+    write_frame(out, |out| {
+        ReplyHeader { xid, zxid: 0, error: ZooKeeperError::AuthFailed }.write(out);
+        Reply::Sasl(Secret(None)).write(out);
+    });
 }
 
 /// Appends the notification of an event that the transaction `zxid` made, its length first.
