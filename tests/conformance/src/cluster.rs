@@ -222,7 +222,8 @@ impl Cluster {
         ZooKeeperTls { authority, shown: Some(shown), is_old: false }
     }
 
-    /// Starts every server again with these lines more in its `[zookeeper]`.
+    /// Starts every server again with these lines in its `[zookeeper]`, in the place of others with the
+    /// same keys.
     ///
     /// # Errors
     /// The first thing that does not work.
@@ -231,7 +232,7 @@ impl Cluster {
             self.take(server)?.terminate().await?;
             let path = self.server_folder(server).join("quorate.toml");
             let text = std::fs::read_to_string(&path)?;
-            std::fs::write(path, text.replace("[zookeeper]", &format!("[zookeeper]\n{lines}")))?;
+            std::fs::write(path, with_zookeeper_lines(&text, lines)?)?;
         }
         for server in self.servers() {
             self.start_server(server)?;
@@ -404,6 +405,16 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+fn with_zookeeper_lines(text: &str, lines: &str) -> Result<String> {
+    let key = |line: &str| line.split(" = ").next().unwrap_or_default().to_owned();
+    let keys: Vec<String> = lines.lines().map(key).collect();
+    let (before, section) = text.split_once("[zookeeper]\n").context("there is no [zookeeper]")?;
+    let (section, after) = section.split_once("\n\n").unwrap_or((section, ""));
+    let kept = section.lines().filter(|line| !keys.contains(&key(line)));
+    let section: Vec<&str> = lines.lines().chain(kept).collect();
+    Ok(format!("{before}[zookeeper]\n{}\n\n{after}", section.join("\n")))
 }
 
 fn cluster_folder(folder: &Path) -> PathBuf {
