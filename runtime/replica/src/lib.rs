@@ -34,6 +34,8 @@ pub mod settings;
 mod snapshot_transfer;
 mod start;
 mod status;
+#[cfg(test)]
+mod test_network;
 mod watching;
 pub mod zookeeper;
 

@@ -73,3 +73,50 @@ impl<E: RecipeExecutor> Replica<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_network::{Network, TIMEOUT_MS};
+    use bytes::Bytes;
+    use quorate_types::Operation;
+    use quorate_types::request::{CreateMode, ReadLevel};
+
+    fn path(text: &str) -> ZnodePath {
+        ZnodePath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn lists_hold_as_many_rows_as_asked_for_and_say_how_many_there_are() {
+        let mut network = Network::new(false);
+        let server = network.leader();
+        for connection in [1, 2] {
+            network.connect((server, connection), false, None);
+            let watched = ["/a", "/b", "/c"].into_iter().take(connection as usize + 1);
+            for (sequence, text) in (1..).zip(watched) {
+                let exists = Operation::Exists { path: path(text), watch: true };
+                let outcome =
+                    network.ask((server, connection), sequence, (ReadLevel::Local, exists));
+                assert!(outcome.is_ok());
+            }
+            let mode = CreateMode::Ephemeral;
+            let path = path(if connection == 1 { "/one" } else { "/two" });
+            let create = Operation::Create { path, data: Bytes::new(), mode, acl: None };
+            assert!(network.ask((server, connection), 9, (ReadLevel::Local, create)).is_ok());
+        }
+        let replica = &network.replicas[&server];
+        let sessions = replica.list_sessions(10);
+        let [one, two] = [sessions.rows[0].0, sessions.rows[1].0];
+        assert_eq!((sessions.sessions, sessions.rows[0].1), (2, TIMEOUT_MS));
+        assert_eq!(sessions.ephemerals, [(one, path("/one")), (two, path("/two"))]);
+        let fewer = replica.list_sessions(1);
+        assert_eq!((fewer.sessions, fewer.rows.len(), fewer.ephemerals.len()), (2, 1, 2));
+
+        let by_path = replica.list_watches(WatchOrder::Path, 3);
+        assert_eq!((by_path.connections, by_path.paths, by_path.watches), (2, 3, 5));
+        assert_eq!(by_path.rows, [(one, path("/a")), (two, path("/a")), (one, path("/b"))]);
+        let by_session = replica.list_watches(WatchOrder::Session, 3);
+        assert_eq!(by_session.rows, [(one, path("/a")), (one, path("/b")), (two, path("/a"))]);
+        assert_eq!(replica.list_watches(WatchOrder::Path, 0).rows, []);
+    }
+}

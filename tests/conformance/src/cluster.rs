@@ -222,13 +222,13 @@ impl Cluster {
         ZooKeeperTls { authority, shown: Some(shown), is_old: false }
     }
 
-    /// Starts every server again with these lines more in its `[zookeeper]`.
+    /// Starts every server again with these lines in its `[zookeeper]`, in the place of others with the
+    /// same keys.
     ///
     /// # Errors
     /// The first thing that does not work.
     pub async fn restart_with_zookeeper_lines(&mut self, lines: &str) -> Result<()> {
-        let lines = format!("[zookeeper]\n{lines}");
-        self.reconfigure(|text| text.replace("[zookeeper]", &lines)).await
+        self.reconfigure(|text| with_zookeeper_lines(text, lines)).await
     }
 
     /// Where every server serves ZooKeeper clients, with commas between: what clients take.
@@ -427,6 +427,17 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+/// Without such a section the text stays as it is.
+fn with_zookeeper_lines(text: &str, lines: &str) -> String {
+    let key = |line: &str| line.split(" = ").next().unwrap_or_default().to_owned();
+    let keys: Vec<String> = lines.lines().map(key).collect();
+    let Some((before, section)) = text.split_once("[zookeeper]\n") else { return text.to_owned() };
+    let (section, after) = section.split_once("\n\n").unwrap_or((section, ""));
+    let kept = section.lines().filter(|line| !keys.contains(&key(line)));
+    let section: Vec<&str> = lines.lines().chain(kept).collect();
+    format!("{before}[zookeeper]\n{}\n\n{after}", section.join("\n"))
 }
 
 fn cluster_folder(folder: &Path) -> PathBuf {

@@ -8,9 +8,11 @@
 use super::config::{ShownCertificates, ZooKeeperTls};
 use super::subject::{SubjectError, subject_of};
 use crate::tls::{TlsError, TlsMaterial};
+use crate::transport::HANDSHAKES_MAX;
 use quorate_replica::zookeeper::Proved;
 use std::io;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -45,6 +47,8 @@ pub(super) enum NotEntered {
 /// What TLS needs.
 pub(super) struct TlsEntrance {
     acceptor: TlsAcceptor,
+    /// A handshake takes about a millisecond of a thread that peers need too: a crowd waits its turn.
+    handshakes: Semaphore,
     super_user: Option<String>,
 }
 
@@ -57,11 +61,14 @@ impl TlsEntrance {
                 "nobody is an administrator by certificate: clients are not asked for any"
             );
         }
-        Ok(TlsEntrance { acceptor, super_user: config.super_user.clone() })
+        let handshakes = Semaphore::new(HANDSHAKES_MAX);
+        Ok(TlsEntrance { acceptor, handshakes, super_user: config.super_user.clone() })
     }
 
     async fn shake_hands(&self, stream: TcpStream) -> Result<Entered, NotEntered> {
+        let permit = self.handshakes.acquire().await.expect("it is never closed");
         let stream = self.acceptor.accept(stream).await?;
+        drop(permit);
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let subject = shown.map(subject_of).transpose()?;
         let proved = subject.map_or_else(Vec::new, |subject| self.proved(subject));

@@ -5,7 +5,10 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use quorate_conformance::{PATIENCE, ServerProcess, Tool, alone, word};
+use quorate_conformance::{
+    PATIENCE, ServerProcess, Tool, ZooKeeperClient as WholeClient, ZooKeeperStream, ZooKeeperTls,
+    alone, word,
+};
 use quorate_types::Permissions;
 use quorate_wire::zookeeper::{
     Acl, ConnectRequest, Create, Opcode, Read as ReadOf, Reply, Request, Secret, ServerMessage,
@@ -75,11 +78,13 @@ fn the_sample_zoo_cfg_is_a_server_with_one_command() {
     on_runtime(async {
         let _alone = alone()?;
         let folder = tempfile::tempdir()?;
-        let server = Server { folder: folder.path().to_owned(), client_port: free_ports(1)?[0] };
+        let ports = free_ports(2)?;
+        let server = Server { folder: folder.path().to_owned(), client_port: ports[0] };
         let text = format!(
-            "{SAMPLE}dataDir={}\nclientPort={}\n",
+            "{SAMPLE}dataDir={}\nclientPort={}\nsecureClientPort={}\n",
             folder.path().join("data").display(),
-            server.client_port
+            server.client_port,
+            ports[1]
         );
         fs::write(folder.path().join("zoo.cfg"), text)?;
         for start in 0..2 {
@@ -90,6 +95,7 @@ fn the_sample_zoo_cfg_is_a_server_with_one_command() {
                 client.create("/kept", b"1")?;
             }
             ensure!(client.data("/kept")? == b"1", "a start forgets what was written");
+            connect_with_tls(&folder.path().join("data/tls/client"), ports[1])?;
             let profile = folder.path().join("data/tls/profile.toml");
             let status = Tool::bare()?.done(&["--profile", word(&profile)?, "status"])?;
             ensure!(status["role"] == "leader", "{status}");
@@ -128,6 +134,17 @@ fn a_zoo_cfg_that_cannot_be_is_refused_with_words() {
         ensure!(both.is_err(), "both configurations at once are no command: {both:?}");
         Ok(())
     });
+}
+
+/// A session with TLS, by the certificate of the administrator.
+fn connect_with_tls(folder: &Path, port: u16) -> Result<()> {
+    let shown = (folder.join("admin.pem"), folder.join("admin-key.pem"));
+    let authority = folder.join("authority.pem");
+    let tls = ZooKeeperTls { authority, shown: Some(shown), is_old: false };
+    let stream = ZooKeeperStream::tls((Ipv4Addr::LOCALHOST, port).into(), &tls)?;
+    let client = WholeClient::over(stream, WholeClient::hello())?;
+    ensure!(client.context("the server closed")?.timeout_ms() == 10_000);
+    Ok(())
 }
 
 fn on_runtime(body: impl Future<Output = Result<()>>) {
