@@ -177,6 +177,8 @@ fn configured(member: &MemberStatus) -> MemberConfig {
         server: member.server,
         peer_address: member.peer_address.clone(),
         native_address: member.native_address.clone(),
+        // Members have theirs on record, and this one is told with `quorate member add`.
+        zookeeper_address: None,
     }
 }
 
@@ -262,7 +264,8 @@ impl ServerFolder<'_> {
 impl NewServer {
     fn member(&self, server: ServerId) -> MemberConfig {
         let (peer_address, native_address) = (self.peer_address(), self.native_address());
-        MemberConfig { server, peer_address, native_address }
+        let zookeeper_address = self.zookeeper_port.map(|port| format!("{}:{port}", self.host));
+        MemberConfig { server, peer_address, native_address, zookeeper_address }
     }
 
     /// Where its peers reach it.

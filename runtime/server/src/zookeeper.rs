@@ -63,6 +63,8 @@ pub struct ZooKeeperConfig {
     pub sasl_users: Vec<SaslUser>,
     /// Bytes of a request at most; ZooKeeper's `jute.maxbuffer`.
     pub frame_bytes_max: u32,
+    /// Whether `reconfig` is not refused; ZooKeeper's `reconfigEnabled`.
+    pub reconfig_enabled: bool,
 }
 
 impl ZooKeeperConfig {
@@ -76,6 +78,7 @@ impl ZooKeeperConfig {
             super_digest: None,
             sasl_users: Vec::new(),
             frame_bytes_max: 1_048_575,
+            reconfig_enabled: false,
         }
     }
 }
@@ -217,7 +220,7 @@ impl ZooKeeperDoor {
             number,
             stream,
             frames: Frames::new(),
-            conversation: Conversation::new(address.clone()),
+            conversation: Conversation::new(address.clone(), self.config.reconfig_enabled),
             outbox: Arc::new(Outbox::new(self.limits.connection_backlog_frames_max as usize)),
             timing: Timing::new(&self.figures),
             sasl: sasl::Attempt::default(),

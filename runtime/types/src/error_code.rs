@@ -117,6 +117,8 @@ error_codes! {
     MembershipRefused = 61, -14, "membership-refused";
     /// The connection has no such watch. Only ZooKeeper clients are told so.
     NoWatcher = 62, -121, "no-watcher";
+    /// A quorum of the members to be is not in touch with the leader, or one of them has not caught up.
+    MembersNotReady = 64, -13, "members-not-ready";
     /// Members are not changed through ZooKeeper's `reconfig` here.
     ReconfigurationDisabled = 63, -123, "reconfiguration-disabled";
 }

@@ -21,6 +21,7 @@ BINARY = os.environ["QUORATE"]
 FOLDER = Path(os.environ["QUORATE_FOLDER"])
 SETTINGS = """four_letter_words = "*"
 connections_per_address_max = 0
+reconfig_enabled = true
 super_digest = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
 
 [[zookeeper.users]]

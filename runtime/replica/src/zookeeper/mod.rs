@@ -8,6 +8,7 @@
 //! judge what the machine judges: versions, ACLs, what is there.
 
 mod ask;
+mod reconfig;
 mod tell;
 
 #[cfg(test)]
@@ -156,12 +157,15 @@ pub struct Conversation {
     zxid: Zxid,
     /// Proved identities, in the order they were proved.
     proved: Vec<Proved>,
+    /// Whether members may be changed by `reconfig`.
+    reconfigures: bool,
 }
 
 impl Conversation {
-    /// With a client at this IP address.
+    /// With a client at this IP address. `reconfigures`: whether members may be changed by
+    /// `reconfig`, by whoever may write `/zookeeper/config`.
     #[must_use]
-    pub fn new(address: String) -> Conversation {
+    pub fn new(address: String, reconfigures: bool) -> Conversation {
         Conversation {
             state: State::Opened,
             pending: VecDeque::new(),
@@ -172,6 +176,7 @@ impl Conversation {
                 id: address.clone(),
                 name: address,
             }],
+            reconfigures,
         }
     }
 
@@ -224,7 +229,7 @@ impl Conversation {
     fn on_request(&mut self, frame: &Bytes, out: &mut Vec<u8>) -> Result<Option<Step>, End> {
         let (RequestHeader { xid, opcode }, mut reader) = decode_request_header(frame)?;
         let turn = match Request::read(opcode, &mut reader) {
-            Ok(request) => ask::turn(request),
+            Ok(request) => ask::turn(request, self.reconfigures),
             // As in ZooKeeper, which reads these before it gives a request its place in line.
             Err(error) if opcode == Opcode::Auth.number() => return Err(error.into()),
             Err(_) => ask::unreadable(),

@@ -9,7 +9,6 @@
 mod given;
 mod keys;
 mod properties;
-mod server_line;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +23,7 @@ use given::Given;
 pub use keys::{Class, count_of, table};
 use quorate_types::ServerId;
 use quorate_types::limits::Limits;
-use quorate_wire::zookeeper::FourLetterWord;
-use server_line::ServerLine;
+use quorate_wire::zookeeper::{FourLetterWord, ServerLine};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -141,8 +139,18 @@ impl Ensemble {
             let server = reading.read_myid(&reading.data_dir()?)?.unwrap_or(ServerId(1));
             servers.insert(server, reading.lone_server()?);
         }
-        let named = servers.iter().map(|(server, line)| (line.member(*server), line.host.clone()));
+        let named = servers.iter().map(|(server, line)| (member(*server, line), line.host.clone()));
         Ok(Ensemble { cluster, servers: named.collect() })
+    }
+}
+
+fn member(server: ServerId, line: &ServerLine) -> MemberConfig {
+    let address = line.address();
+    MemberConfig {
+        server,
+        peer_address: address.peer,
+        native_address: address.native,
+        zookeeper_address: address.zookeeper,
     }
 }
 
@@ -216,7 +224,7 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             peer_listen: SocketAddr::new(listen, own.quorum_port),
             zookeeper: self.zookeeper(&own)?,
             client_certificates: ClientCertificates::Required,
-            members: self.servers.iter().map(|(server, line)| line.member(*server)).collect(),
+            members: self.servers.iter().map(|(server, line)| member(*server, line)).collect(),
             tls: self.tls(&data_dir),
             data_dir,
             timeouts: Timeouts::default(),
@@ -338,7 +346,14 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             None => (NATIVE_PORT, PEER_PORT),
         };
         let host = Ipv4Addr::LOCALHOST.to_string();
-        Ok(ServerLine { host, quorum_port, election_port, is_observer: false, client: None })
+        Ok(ServerLine {
+            host,
+            quorum_port,
+            election_port,
+            has_election_port: true,
+            is_observer: false,
+            client: None,
+        })
     }
 
     fn listen_ip(&mut self, own: &ServerLine) -> Result<IpAddr, ConfigurationError> {
@@ -442,6 +457,7 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             }
             config.super_digest = Some(digest.to_owned());
         }
+        config.reconfig_enabled = self.given.boolean("reconfigEnabled")?;
         self.read_words(&mut config);
         Ok(address.map(|_| config))
     }

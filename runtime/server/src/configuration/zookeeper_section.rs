@@ -17,12 +17,13 @@ pub const ZOOKEEPER_PORT: u16 = 2181;
 /// Bytes of a request at most: what the limit may be.
 pub(super) const REQUEST_BYTES: RangeInclusive<u32> = 1_024..=4 << 20;
 
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 7] = [
     "listen",
     "connections_per_address_max",
     "four_letter_words",
     "super_digest",
     "request_bytes_max",
+    "reconfig_enabled",
     "users",
 ];
 
@@ -37,6 +38,7 @@ pub(super) fn read(root: &Section<'_>) -> Result<Option<ZooKeeperConfig>, Config
     )?;
     config.frame_bytes_max =
         section.integer_u32("request_bytes_max", REQUEST_BYTES, config.frame_bytes_max)?;
+    config.reconfig_enabled = section.boolean("reconfig_enabled")?.unwrap_or(false);
     if let Some(words) = section.string("four_letter_words")? {
         config.words = read_words(&section, words)?;
     }
@@ -93,6 +95,9 @@ pub(super) fn to_toml(config: &ZooKeeperConfig) -> String {
     let _ = writeln!(text, "connections_per_address_max = {most}");
     let _ = writeln!(text, "four_letter_words = {}", toml_string(&words));
     let _ = writeln!(text, "request_bytes_max = {}", config.frame_bytes_max);
+    if config.reconfig_enabled {
+        let _ = writeln!(text, "reconfig_enabled = true");
+    }
     if let Some(digest) = &config.super_digest {
         let _ = writeln!(text, "super_digest = {}", toml_string(digest));
     }
