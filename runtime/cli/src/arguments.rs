@@ -445,6 +445,9 @@ pub(crate) enum MemberCommand {
         /// Where its peers reach it; default: the port after the clients'.
         #[arg(long, value_name = "HOST:PORT")]
         peer_address: Option<String>,
+        /// Where ZooKeeper clients reach it, told to them in /zookeeper/config.
+        #[arg(long, value_name = "HOST:PORT")]
+        zookeeper_address: Option<String>,
     },
     /// Make a learner that has caught up a voter. Example: quorate member promote 4 --wait
     Promote {

@@ -184,6 +184,8 @@ fn configured(member: &MemberStatus) -> MemberConfig {
         server: member.server,
         peer_address: member.peer_address.clone(),
         native_address: member.native_address.clone(),
+        // Members have theirs on record, and this one is told with `quorate member add`.
+        zookeeper_address: None,
     }
 }
 
@@ -268,7 +270,9 @@ impl ServerFolder<'_> {
 impl NewServer {
     fn member(&self, server: ServerId) -> MemberConfig {
         let (peer_address, native_address) = (self.peer_address(), self.native_address());
-        MemberConfig { server, peer_address, native_address }
+        let address = |ports: ZooKeeperPorts| format!("{}:{}", self.host, ports.plain);
+        let zookeeper_address = self.zookeeper_ports.map(address);
+        MemberConfig { server, peer_address, native_address, zookeeper_address }
     }
 
     /// The door of ZooKeeper clients. `tls`: the server's own files.

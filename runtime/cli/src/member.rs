@@ -9,7 +9,9 @@ use crate::cluster::new_server;
 use crate::output::{Output, table};
 use crate::{connect, profile, status};
 use anyhow::Result;
-use quorate_client::{Client, ClientError, ErrorCode, ServerId, ServerStatus, ask_status};
+use quorate_client::{
+    Client, ClientError, ErrorCode, MemberAddress, ServerId, ServerStatus, ask_status,
+};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
@@ -21,12 +23,14 @@ const ATTEMPT_INTERVAL: Duration = Duration::from_millis(200);
 pub(crate) async fn run(reach: &Reach, command: &MemberCommand, output: Output) -> Result<()> {
     match command {
         MemberCommand::List => list(reach, output).await,
-        MemberCommand::Add { server, native_address, peer_address } => {
+        MemberCommand::Add { server, native_address, peer_address, zookeeper_address } => {
             let new = new_server(native_address, Path::new(""))?;
             let native = new.native_address();
             let peer = peer_address.clone().unwrap_or_else(|| new.peer_address());
             let client = connect(reach).await?;
-            client.add_member(ServerId(*server), &peer, &native).await?;
+            let zookeeper = zookeeper_address.clone();
+            let address = MemberAddress { peer: peer.clone(), native: native.clone(), zookeeper };
+            client.add_member(ServerId(*server), address).await?;
             let text = format!(
                 "server {server} is a member at {native} and {peer}; a new one is a learner\nnext: \
                  quorate member promote {server} --wait"

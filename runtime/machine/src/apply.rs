@@ -8,7 +8,7 @@
 use crate::applied::{Applied, AppliedReply, ConnectionResult, SessionGrant, ZnodeEvent};
 use crate::change::{AclSource, Change};
 use crate::items::{
-    Component, KeptReply, Member, MembershipChange, MembershipStep, Mount, Session, Ticket,
+    Component, KeptReply, Member, MemberStanding, MembershipChange, Mount, Session, Ticket,
     TimerKey,
 };
 use crate::request::Stamp;
@@ -97,11 +97,19 @@ pub(crate) fn apply_change(
             state.put::<Members>(*server, Some(Arc::new(member)));
             applied.members_changed = true;
         }
-        Change::BeginMembership { server, step, session, sequence } => {
-            let change = MembershipChange { step: *step, session: *session, sequence: *sequence };
-            state.put::<MembershipChanges>(*server, Some(change));
+        Change::RecordStanding { server, standing } => {
+            record_standing(state, *server, *standing);
+            applied.members_changed = true;
         }
-        Change::EndMembership { server, done } => end_membership(state, *server, *done, applied),
+        Change::BeginMembership { steps, session, sequence, tells_config } => {
+            let (session, sequence, tells_config) = (*session, *sequence, *tells_config);
+            let change = MembershipChange { steps: steps.clone(), session, sequence, tells_config };
+            state.put::<MembershipChanges>(session, Some(Arc::new(change)));
+        }
+        Change::EndMembership { session, .. } => {
+            assert!(state.has::<MembershipChanges>(session), "a change ended is under way");
+            state.put::<MembershipChanges>(*session, None);
+        }
     }
 }
 
@@ -395,14 +403,12 @@ fn member_of(state: &impl State, server: ServerId) -> Member {
     state.get::<Members>(&server).map_or_else(Member::default, Arc::unwrap_or_clone)
 }
 
-fn end_membership(state: &mut impl State, server: ServerId, done: bool, applied: &mut Applied) {
-    let change = state.get::<MembershipChanges>(&server).expect("a change ended is under way");
-    state.put::<MembershipChanges>(server, None);
-    if done && change.step == MembershipStep::Remove {
-        let member = Member { address: None, removed: true, ..member_of(state, server) };
-        state.put::<Members>(server, Some(Arc::new(member)));
-        applied.members_changed = true;
+fn record_standing(state: &mut impl State, server: ServerId, standing: MemberStanding) {
+    let mut member = Member { standing, ..member_of(state, server) };
+    if member.is_removed() {
+        member.address = None;
     }
+    state.put::<Members>(server, Some(Arc::new(member)));
 }
 
 /// The bytes of a component that is there completely.

@@ -5,7 +5,7 @@
 //! counters, indexes) is derived in `apply` alone.
 
 use crate::codec;
-use crate::items::{MembershipStep, Stored};
+use crate::items::{MemberStanding, MemberStep, Stored};
 use crate::znode::ZnodeKind;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -187,21 +187,28 @@ pub enum Change {
         /// Where it is reached.
         address: MemberAddress,
     },
+    /// What a server is in the cluster.
+    RecordStanding {
+        /// Which.
+        server: ServerId,
+        /// What it is; one that is removed has no address any more.
+        standing: MemberStanding,
+    },
     /// A change of the membership begins: leaders see to it until it ends.
     BeginMembership {
-        /// Whose membership.
-        server: ServerId,
-        /// How it changes.
-        step: MembershipStep,
+        /// What it does.
+        steps: Vec<MemberStep>,
         /// Whose request.
         session: SessionId,
         /// Which.
         sequence: u64,
+        /// Whether it is answered with the data of `/zookeeper/config`.
+        tells_config: bool,
     },
     /// The change of the membership that was under way has ended.
     EndMembership {
-        /// Whose membership.
-        server: ServerId,
+        /// Whose request it was.
+        session: SessionId,
         /// Whether it was done; else nothing was changed.
         done: bool,
     },
@@ -335,17 +342,22 @@ impl Change {
                 writer.u64(server.0);
                 codec::write_address(writer, address);
             }
-            Change::BeginMembership { server, step, session, sequence } => {
+            Change::BeginMembership { steps, session, sequence, tells_config } => {
                 writer.u8(20);
-                writer.u64(server.0);
-                step.write(writer);
+                writer.list(steps.iter(), |writer, step| step.write(writer));
                 writer.u64(session.0);
                 writer.u64(*sequence);
+                writer.bool(*tells_config);
             }
-            Change::EndMembership { server, done } => {
+            Change::EndMembership { session, done } => {
                 writer.u8(21);
-                writer.u64(server.0);
+                writer.u64(session.0);
                 writer.bool(*done);
+            }
+            Change::RecordStanding { server, standing } => {
+                writer.u8(22);
+                writer.u64(server.0);
+                standing.write(writer);
             }
             _ => unreachable!("every other change was written before"),
         }
@@ -467,14 +479,18 @@ impl Change {
                 address: codec::read_address(reader)?,
             }),
             20 => Ok(Change::BeginMembership {
-                server: ServerId(reader.u64("server")?),
-                step: MembershipStep::read(reader)?,
+                steps: reader.list("steps", MemberStep::read)?,
                 session: SessionId(reader.u64("session")?),
                 sequence: reader.u64("sequence")?,
+                tells_config: reader.bool("tells_config")?,
             }),
             21 => Ok(Change::EndMembership {
-                server: ServerId(reader.u64("server")?),
+                session: SessionId(reader.u64("session")?),
                 done: reader.bool("done")?,
+            }),
+            22 => Ok(Change::RecordStanding {
+                server: ServerId(reader.u64("server")?),
+                standing: MemberStanding::read(reader)?,
             }),
             _ => Err(LayoutError::Invalid { field: "change" }),
         }
@@ -504,10 +520,20 @@ impl Change {
                 Change::UploadChunk { bytes, .. } => bytes.len(),
                 Change::PutMount { path, config, .. } => path.as_str().len() + config.len(),
                 Change::SuspendMount { path, reason } => path.as_str().len() + reason.len(),
-                Change::RecordAddress { address, .. } => address.peer.len() + address.native.len(),
+                Change::RecordAddress { address, .. } => address_weight(address),
+                Change::BeginMembership { steps, .. } => {
+                    let weight =
+                        |step: &MemberStep| step.address.as_ref().map_or(0, address_weight);
+                    steps.iter().map(|step| 10 + weight(step)).sum()
+                }
                 _ => 0,
             }
     }
+}
+
+fn address_weight(address: &MemberAddress) -> usize {
+    let zookeeper = address.zookeeper.as_ref().map_or(0, String::len);
+    address.peer.len() + address.native.len() + zookeeper
 }
 
 fn write_acl_source(writer: &mut LayoutWriter, acl: &AclSource) {

@@ -14,7 +14,7 @@ use quorate_types::recipe::{
 use quorate_types::request::MultiReply;
 use quorate_types::{
     AclEntry, ComponentDigest, ErrorCode, LayoutError, LayoutReader, LayoutWriter, MemberAddress,
-    Outcome, Permissions, Refusal, Reply, SessionId, Stat, TicketId, ZnodePath, Zxid,
+    Outcome, Permissions, Refusal, Reply, SessionId, Stat, TicketId, ZnodeData, ZnodePath, Zxid,
 };
 
 type Read<T> = Result<T, LayoutError>;
@@ -32,10 +32,15 @@ pub(crate) fn read_path(reader: &mut LayoutReader<'_>, field: &'static str) -> R
 pub(crate) fn write_address(writer: &mut LayoutWriter, address: &MemberAddress) {
     writer.text(&address.peer);
     writer.text(&address.native);
+    writer.option(address.zookeeper.as_deref(), LayoutWriter::text);
 }
 
 pub(crate) fn read_address(reader: &mut LayoutReader<'_>) -> Read<MemberAddress> {
-    Ok(MemberAddress { peer: reader.text("peer address")?, native: reader.text("native address")? })
+    Ok(MemberAddress {
+        peer: reader.text("peer address")?,
+        native: reader.text("native address")?,
+        zookeeper: reader.option("zookeeper address", |reader| reader.text("zookeeper address"))?,
+    })
 }
 
 pub(crate) fn read_bytes(reader: &mut LayoutReader<'_>, field: &'static str) -> Read<Bytes> {
@@ -158,6 +163,7 @@ fn read_operation(reader: &mut LayoutReader<'_>) -> Read<OperationDescriptor> {
 pub(crate) fn outcome_weight(outcome: &Outcome) -> usize {
     match outcome {
         Ok(Reply::Called(bytes)) => bytes.len(),
+        Ok(Reply::Data(data, _)) => data.len() + 160,
         Ok(Reply::Multi(replies)) => replies.len() * 160,
         Ok(_) => 160,
         Err(refusal) => {
@@ -240,8 +246,12 @@ fn write_reply(writer: &mut LayoutWriter, reply: &Reply) {
             writer.u8(8);
             write_installed(writer, recipe);
         }
+        Reply::Data(data, stat) => {
+            writer.u8(9);
+            data.write(writer);
+            write_stat(writer, stat);
+        }
         Reply::Exists(_)
-        | Reply::Data(..)
         | Reply::Children(..)
         | Reply::Acl(..)
         | Reply::Recipes(_)
@@ -265,6 +275,7 @@ fn read_reply(tag: u8, reader: &mut LayoutReader<'_>) -> Read<Reply> {
         6 => Ok(Reply::Parked(TicketId(reader.u64("parked")?))),
         7 => Ok(Reply::Uploaded(reader.u32("uploaded")?)),
         8 => Ok(Reply::Installed(read_installed(reader)?)),
+        9 => Ok(Reply::Data(ZnodeData::read(reader)?, read_stat(reader)?)),
         _ => Err(LayoutError::Invalid { field: "outcome" }),
     }
 }

@@ -7,6 +7,7 @@ use crate::codec;
 use crate::znode::{TreeKey, Znode};
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use bytes::Bytes;
 use quorate_types::recipe::RecipeDescriptor;
 use quorate_types::{
@@ -98,8 +99,30 @@ pub struct Member {
     pub address: Option<MemberAddress>,
     /// The data directory it joined with; `None`: not connected to a leader yet.
     pub incarnation: Option<Incarnation>,
-    /// It has left for good: its id is never used again.
-    pub removed: bool,
+    /// What it is in the cluster, as of the last change that ended.
+    pub standing: MemberStanding,
+}
+
+impl Member {
+    /// Whether it has left for good: its id is never used again.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.standing == MemberStanding::Removed
+    }
+}
+
+/// What a server on record is in the cluster. Consensus decides it; this is where everybody reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemberStanding {
+    /// No member, or not yet.
+    #[default]
+    Recorded,
+    /// A member without a vote.
+    Learner,
+    /// A member with a vote.
+    Voter,
+    /// No member any more, for good.
+    Removed,
 }
 
 /// How the membership is to be changed.
@@ -109,20 +132,49 @@ pub enum MembershipStep {
     Add,
     /// The learner becomes a voter.
     Promote,
+    /// The voter becomes a learner.
+    Demote,
     /// The member leaves.
     Remove,
 }
 
+/// A step of a change, of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStep {
+    /// Whose.
+    pub server: ServerId,
+    /// What it does.
+    pub step: MembershipStep,
+    /// Where a member moves to once the change is done.
+    pub address: Option<MemberAddress>,
+}
+
 /// A change of the membership that is under way, and whose request it answers. On record, so that
 /// the next leader ends what one began, and answers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipChange {
-    /// How.
-    pub step: MembershipStep,
+    /// All of them, or none. A server with an [`MembershipStep::Add`] and a later
+    /// [`MembershipStep::Promote`] becomes a member and a voter.
+    pub steps: Vec<MemberStep>,
     /// Whose request.
     pub session: SessionId,
     /// Which.
     pub sequence: u64,
+    /// Whether the answer is the data of `/zookeeper/config`.
+    pub tells_config: bool,
+}
+
+impl MembershipChange {
+    /// Servers that become members and voters at once.
+    #[must_use]
+    pub fn enlisted(&self) -> Vec<ServerId> {
+        let has = |server, step| {
+            self.steps.iter().any(|known: &MemberStep| (known.server, known.step) == (server, step))
+        };
+        let promoted = self.steps.iter().filter(|known| known.step == MembershipStep::Promote);
+        let promoted = promoted.map(|known| known.server);
+        promoted.filter(|server| has(*server, MembershipStep::Add)).collect()
+    }
 }
 
 /// A part of a component: which, and where it begins.
@@ -368,7 +420,7 @@ impl Stored for Member {
     fn write(&self, writer: &mut LayoutWriter) {
         writer.option(self.address.as_ref(), codec::write_address);
         writer.option(self.incarnation, |writer, incarnation| writer.u64(incarnation.0));
-        writer.bool(self.removed);
+        self.standing.write(writer);
     }
 
     fn read(reader: &mut LayoutReader<'_>) -> Read<Member> {
@@ -376,7 +428,7 @@ impl Stored for Member {
             address: reader.option("address", codec::read_address)?,
             incarnation: reader
                 .option("incarnation", |reader| reader.u64("incarnation").map(Incarnation))?,
-            removed: reader.bool("removed")?,
+            standing: MemberStanding::read(reader)?,
         })
     }
 }
@@ -387,6 +439,7 @@ impl Stored for MembershipStep {
             MembershipStep::Add => 0,
             MembershipStep::Promote => 1,
             MembershipStep::Remove => 2,
+            MembershipStep::Demote => 3,
         });
     }
 
@@ -395,23 +448,63 @@ impl Stored for MembershipStep {
             0 => Ok(MembershipStep::Add),
             1 => Ok(MembershipStep::Promote),
             2 => Ok(MembershipStep::Remove),
+            3 => Ok(MembershipStep::Demote),
             _ => Err(LayoutError::Invalid { field: "membership step" }),
         }
     }
 }
 
+impl Stored for MemberStanding {
+    fn write(&self, writer: &mut LayoutWriter) {
+        writer.u8(match self {
+            MemberStanding::Recorded => 0,
+            MemberStanding::Learner => 1,
+            MemberStanding::Voter => 2,
+            MemberStanding::Removed => 3,
+        });
+    }
+
+    fn read(reader: &mut LayoutReader<'_>) -> Read<MemberStanding> {
+        match reader.u8("standing")? {
+            0 => Ok(MemberStanding::Recorded),
+            1 => Ok(MemberStanding::Learner),
+            2 => Ok(MemberStanding::Voter),
+            3 => Ok(MemberStanding::Removed),
+            _ => Err(LayoutError::Invalid { field: "standing" }),
+        }
+    }
+}
+
+impl Stored for MemberStep {
+    fn write(&self, writer: &mut LayoutWriter) {
+        writer.u64(self.server.0);
+        self.step.write(writer);
+        writer.option(self.address.as_ref(), codec::write_address);
+    }
+
+    fn read(reader: &mut LayoutReader<'_>) -> Read<MemberStep> {
+        Ok(MemberStep {
+            server: ServerId(reader.u64("server")?),
+            step: MembershipStep::read(reader)?,
+            address: reader.option("address", codec::read_address)?,
+        })
+    }
+}
+
 impl Stored for MembershipChange {
     fn write(&self, writer: &mut LayoutWriter) {
-        self.step.write(writer);
+        writer.list(self.steps.iter(), |writer, step| step.write(writer));
         writer.u64(self.session.0);
         writer.u64(self.sequence);
+        writer.bool(self.tells_config);
     }
 
     fn read(reader: &mut LayoutReader<'_>) -> Read<MembershipChange> {
         Ok(MembershipChange {
-            step: MembershipStep::read(reader)?,
+            steps: reader.list("steps", MemberStep::read)?,
             session: SessionId(reader.u64("session")?),
             sequence: reader.u64("sequence")?,
+            tells_config: reader.bool("tells_config")?,
         })
     }
 }

@@ -47,7 +47,7 @@ pub use executor::{
     RecipeFaultKind, RecipeRun,
 };
 pub use history::{Replay, WatchHistory};
-pub use items::{Member, MembershipChange, MembershipStep};
+pub use items::{Member, MemberStanding, MemberStep, MembershipChange, MembershipStep};
 pub use machine::{Machine, SessionStatus, Verdict};
 pub use outstanding::Outstanding;
 pub use request::{ConnectionOrigin, Identity, Prepared, RecipeCall, Request, Stamp};

@@ -365,11 +365,11 @@ impl Machine {
         all.iter().map(|(server, member)| (*server, member.clone())).collect()
     }
 
-    /// The change of the membership that is under way, and whose membership it changes.
+    /// The change of the membership that is under way.
     #[must_use]
-    pub fn membership_change(&self) -> Option<(ServerId, MembershipChange)> {
+    pub fn membership_change(&self) -> Option<Arc<MembershipChange>> {
         let all = self.tables.table::<MembershipChanges>();
-        all.iter().next().map(|(server, change)| (*server, *change))
+        all.iter().next().map(|(_, change)| change.clone())
     }
 
     /// Number of znodes, the root included.

@@ -15,11 +15,10 @@ use crate::tables::{Deadlines, MembershipChanges, Overlay, scan_merged};
 use crate::view::LogLine;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
-use quorate_types::{
-    ComponentDigest, Outcome, Refusal, Reply, ServerId, SessionId, ZnodePath, Zxid,
-};
+use quorate_types::{ComponentDigest, Outcome, Refusal, Reply, SessionId, ZnodePath, Zxid};
 
 /// Log lines kept until they are taken.
 const LOG_LINES_MAX: usize = 1_024;
@@ -170,11 +169,11 @@ impl Outstanding {
 
     /// As [`Machine::membership_change`], after everything prepared.
     #[must_use]
-    pub fn membership_change(&self, machine: &Machine) -> Option<(ServerId, MembershipChange)> {
+    pub fn membership_change(&self, machine: &Machine) -> Option<Arc<MembershipChange>> {
         let mut found = None;
         let (tables, first) = (&machine.tables, Bound::Unbounded);
-        scan_merged::<MembershipChanges>(tables, &self.overlay, first, &mut |server, change| {
-            found = Some((*server, *change));
+        scan_merged::<MembershipChanges>(tables, &self.overlay, first, &mut |_, change| {
+            found = Some(change.clone());
             false
         });
         found

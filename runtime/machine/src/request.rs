@@ -4,6 +4,7 @@
 //! Goes out: a transaction to propose, or an answer that needs none. Data only.
 
 use crate::transaction::Transaction;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use quorate_types::{
@@ -120,17 +121,13 @@ pub enum Request {
         /// What its disk says.
         incarnation: Incarnation,
     },
-    /// Put a member of the first membership on record, unless it is.
-    RecordAddress {
-        /// The member.
-        server: ServerId,
-        /// Where it is reached.
-        address: MemberAddress,
+    /// Put the voters of the first membership on record that are not.
+    RecordVoters {
+        /// Where each is reached.
+        voters: BTreeMap<ServerId, MemberAddress>,
     },
     /// End the change of the membership that is under way, and answer whose request it was.
     EndMembership {
-        /// Whose membership.
-        server: ServerId,
         /// Done, or why nothing was changed.
         outcome: Result<(), Refusal>,
     },

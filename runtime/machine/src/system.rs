@@ -12,8 +12,9 @@ use quorate_types::{AclEntry, Permissions, ZnodePath};
 const ZOOKEEPER: &str = "/zookeeper";
 /// Limits of subtrees.
 const QUOTA: &str = "/zookeeper/quota";
-/// Members of the cluster. Everybody reads it, and nobody but an administrator writes it.
-const CONFIG: &str = "/zookeeper/config";
+/// Members of the cluster. Everybody reads it, and its data follows the members by
+/// itself: who may write it may change them.
+pub(crate) const CONFIG: &str = "/zookeeper/config";
 
 /// Whether the znode must not be deleted.
 pub(crate) fn is_system(path: &ZnodePath) -> bool {

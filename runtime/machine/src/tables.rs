@@ -218,7 +218,7 @@ tables! {
         Chunks chunks: ChunkKey => Bytes, 8;
         Members members: ServerId => Arc<Member>, 9;
         // At most one entry: one change at a time.
-        MembershipChanges membership_changes: ServerId => MembershipChange, 10;
+        MembershipChanges membership_changes: SessionId => Arc<MembershipChange>, 10;
     }
     derived {
         Ephemerals ephemerals: (SessionId, ZnodePath);

@@ -286,7 +286,7 @@ fn write_request(writer: &mut LayoutWriter, request: &Request) {
         Request::ExpireSession { .. }
         | Request::FireDue
         | Request::RecordMember { .. }
-        | Request::RecordAddress { .. }
+        | Request::RecordVoters { .. }
         | Request::EndMembership { .. } => {
             unreachable!("only the leader makes {request:?}, and keeps it")
         }

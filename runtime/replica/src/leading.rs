@@ -71,6 +71,8 @@ pub(crate) struct Leading {
     pub(crate) held: VecDeque<HeldAnswer>,
     /// Whether a read barrier is under way that will confirm the quorum before sessions expire.
     pub(crate) confirming_expiry: bool,
+    /// Until when servers that join are waited for, on the monotonic clock, once that has begun.
+    pub(crate) joining_until_ms: Option<u64>,
 }
 
 impl Leading {
@@ -88,6 +90,7 @@ impl Leading {
             queue: VecDeque::new(),
             held: VecDeque::new(),
             confirming_expiry: false,
+            joining_until_ms: None,
         }
     }
 

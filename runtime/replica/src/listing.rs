@@ -101,7 +101,7 @@ mod tests {
             }
             let mode = CreateMode::Ephemeral;
             let path = path(if connection == 1 { "/one" } else { "/two" });
-            let create = Operation::Create { path, data: Bytes::new(), mode, acl: None };
+            let create = Operation::Create { path, data: Bytes::new().into(), mode, acl: None };
             assert!(network.ask((server, connection), 9, (ReadLevel::Local, create)).is_ok());
         }
         let replica = &network.replicas[&server];

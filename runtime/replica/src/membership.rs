@@ -6,23 +6,27 @@
 //! server is, before consensus hears of it, and is ended only once consensus has settled on it, the
 //! joint phase over, or when nothing came of it; so whatever crash comes between, the next leader
 //! goes on from the record. What is on record and no member of consensus is harmless. Must never:
-//! end a change while an entry of it may still commit.
+//! end a change while an entry of it may still commit, or leave half of one behind.
 
 use crate::Replica;
 use crate::boundary::Action;
 use crate::{replica_of, server_of};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
-use quorate_machine::{Change, Member, MembershipStep, RecipeExecutor, Request, Transaction};
+use quorate_machine::{
+    Change, Member, MemberStep, MembershipStep, RecipeExecutor, Request, Transaction,
+};
 use quorate_raft::{
     Entry, EntryKind, Index, Membership, MembershipChange, PeerStatus, ProposeRefusal, ReplicaId,
     ReplicationState,
 };
 use quorate_types::{ErrorCode, MemberAddress, Refusal, ServerId, Zxid};
 use quorate_wire::peer::PeerFrame;
+
+/// How long a leader waits for servers that are to become members and voters at once, in milliseconds.
+const JOINING_MS_MAX: u64 = 10_000;
 
 /// What the leader does next about a change.
 enum Next {
@@ -55,7 +59,7 @@ impl<E: RecipeExecutor> Replica<E> {
         for (server, member) in self.machine.members() {
             if let Some(address) = &member.address {
                 found.insert(server, address.clone());
-            } else if member.removed {
+            } else if member.is_removed() {
                 found.remove(&server);
             }
         }
@@ -110,7 +114,7 @@ impl<E: RecipeExecutor> Replica<E> {
 
     /// Whether the server has left for good, as far as is known here.
     pub(crate) fn is_removed(&self, server: ServerId) -> bool {
-        self.machine.member(server).is_some_and(|member| member.removed)
+        self.machine.member(server).is_some_and(|member| member.is_removed())
     }
 
     /// Whether this server is a member, of the membership in effect here.
@@ -133,64 +137,116 @@ impl<E: RecipeExecutor> Replica<E> {
     /// Leader: puts the members of the first membership on record, where the configuration of a
     /// new cluster says they are.
     pub(crate) fn record_first_members(&mut self) {
-        let members = self.raft.membership().members();
-        let missing: Vec<ServerId> = members
-            .into_iter()
-            .map(server_of)
-            .filter(|server| self.machine.member(*server).is_none_or(|known| lacks_address(&known)))
-            .collect();
-        for server in missing {
-            if let Some(address) = self.settings.members.get(&server).cloned() {
-                self.do_as_leader(Request::RecordAddress { server, address });
-            }
+        let voters = self.raft.membership().voters.iter().copied().map(server_of);
+        let missing = voters.filter(|server| {
+            self.machine.member(*server).is_none_or(|known| lacks_address(&known))
+        });
+        let address = |server| Some((server, self.settings.members.get(&server)?.clone()));
+        let voters: BTreeMap<ServerId, MemberAddress> = missing.filter_map(address).collect();
+        if !voters.is_empty() {
+            self.do_as_leader(Request::RecordVoters { voters });
         }
     }
 
     /// Leader: brings the change on record one step further. True: something was done.
     pub(crate) fn advance_membership(&mut self) -> bool {
-        let Some((server, change)) = self.machine.membership_change() else { return false };
+        let Some(change) = self.machine.membership_change() else { return false };
         let Some(leading) = &self.leading else { return false };
         // Once its end is proposed nothing more may be done for it, whatever has become possible.
         let goes_on = leading.outstanding.membership_change(&self.machine).is_some();
         if !goes_on || !self.raft.is_membership_settled() {
             return false;
         }
-        match self.next_of(server, change.step) {
+        match self.next_of(&change) {
             Next::Wait => false,
             Next::Moved => true,
-            Next::End(outcome) => self.do_as_leader(Request::EndMembership { server, outcome }),
+            Next::End(outcome) => {
+                self.leading.iter_mut().for_each(|leading| leading.joining_until_ms = None);
+                self.do_as_leader(Request::EndMembership { outcome })
+            }
         }
     }
 
-    fn next_of(&mut self, server: ServerId, step: MembershipStep) -> Next {
-        if is_as_wished(self.raft.membership(), replica_of(server), step) {
+    fn next_of(&mut self, change: &quorate_machine::MembershipChange) -> Next {
+        let membership = self.raft.membership();
+        let is_open =
+            |step: &&MemberStep| !is_as_wished(membership, replica_of(step.server), step.step);
+        let open: Vec<MemberStep> = change.steps.iter().filter(is_open).cloned().collect();
+        if open.is_empty() {
             return Next::End(Ok(()));
         }
-        if step == MembershipStep::Promote && self.is_unheard(server) {
+        let enlisted = change.enlisted();
+        let is_outside = |server: &&ServerId| !membership.members().contains(&replica_of(**server));
+        let outside: Vec<ServerId> = enlisted.iter().filter(is_outside).copied().collect();
+        if !outside.is_empty() {
+            return self.let_join(&outside);
+        }
+        let promoted = open.iter().filter(|step| step.step == MembershipStep::Promote);
+        if promoted.clone().any(|step| self.is_unheard(step.server)) {
             return Next::Wait;
         }
-        let checked = match step {
-            MembershipStep::Add => Ok(()),
-            MembershipStep::Promote => self.check_promotion(server),
-            MembershipStep::Remove => self.check_removal(server),
-        };
-        if let Err(refusal) = checked {
-            return Next::End(Err(refusal));
+        if let Err(refusal) = self.check_steps(&open) {
+            return match enlisted.is_empty() {
+                true => Next::End(Err(refusal)),
+                false => self.wait_for_joining(&enlisted),
+            };
         }
-        if step == MembershipStep::Remove && server == self.settings.identity.server {
+        let here = self.settings.identity.server;
+        if open.iter().any(|step| step.server == here && takes_vote(step.step)) {
             return self.hand_over_before_leaving();
         }
-        let id = replica_of(server);
-        let step = match step {
-            MembershipStep::Add => quorate_raft::MembershipStep::AddLearner(id),
-            MembershipStep::Promote => quorate_raft::MembershipStep::AddVoter(id),
-            MembershipStep::Remove => quorate_raft::MembershipStep::Remove(id),
+        self.propose_steps(open.iter().map(|step| (step.server, step.step)))
+    }
+
+    fn propose_steps(&mut self, steps: impl Iterator<Item = (ServerId, MembershipStep)>) -> Next {
+        let step = |(server, step)| {
+            let id = replica_of(server);
+            match step {
+                MembershipStep::Add | MembershipStep::Demote => {
+                    quorate_raft::MembershipStep::AddLearner(id)
+                }
+                MembershipStep::Promote => quorate_raft::MembershipStep::AddVoter(id),
+                MembershipStep::Remove => quorate_raft::MembershipStep::Remove(id),
+            }
         };
-        match self.raft.propose_membership(MembershipChange { steps: vec![step] }) {
+        match self.raft.propose_membership(MembershipChange { steps: steps.map(step).collect() }) {
             Ok(_) => Next::Moved,
             Err(ProposeRefusal::Membership(error)) => Next::End(refused(format!("{error}"))),
             Err(_) => Next::Wait,
         }
+    }
+
+    /// Servers that are to become members and voters at once are learners first: nobody votes before
+    /// it has caught up.
+    fn let_join(&mut self, servers: &[ServerId]) -> Next {
+        if self.is_joining_over() {
+            let names: Vec<String> = servers.iter().map(|server| format!("{server}")).collect();
+            return Next::End(refused(format!(
+                "new servers did not catch up within {} s, among them {}: start them, see that their \
+                 addresses are right and that their configuration lets them join, then try again",
+                JOINING_MS_MAX / 1_000,
+                names.join(", ")
+            )));
+        }
+        self.propose_steps(servers.iter().map(|server| (*server, MembershipStep::Add)))
+    }
+
+    /// Gives those who join time to catch up; after it they are members no more, as before.
+    fn wait_for_joining(&mut self, servers: &[ServerId]) -> Next {
+        let now_ms = self.now.monotonic_ms;
+        let Some(leading) = &mut self.leading else { return Next::Wait };
+        let until_ms = *leading.joining_until_ms.get_or_insert(now_ms + JOINING_MS_MAX);
+        match now_ms < until_ms {
+            true => Next::Wait,
+            false => {
+                self.propose_steps(servers.iter().map(|server| (*server, MembershipStep::Remove)))
+            }
+        }
+    }
+
+    fn is_joining_over(&self) -> bool {
+        let until_ms = self.leading.as_ref().and_then(|leading| leading.joining_until_ms);
+        until_ms.is_some_and(|until_ms| self.now.monotonic_ms >= until_ms)
     }
 
     /// A leader that is to leave makes another the leader, which then removes it: nobody has to
@@ -240,24 +296,36 @@ impl<E: RecipeExecutor> Replica<E> {
         Ok(())
     }
 
-    fn check_removal(&self, server: ServerId) -> Result<(), Refusal> {
+    fn check_steps(&self, steps: &[MemberStep]) -> Result<(), Refusal> {
         let mut voters = self.raft.membership().voters.clone();
-        if !voters.remove(&replica_of(server)) {
-            return Ok(());
+        let mut leaving = Vec::new();
+        for step in steps {
+            let id = replica_of(step.server);
+            if step.step == MembershipStep::Promote {
+                self.check_promotion(step.server)?;
+                voters.insert(id);
+            } else if takes_vote(step.step) && voters.remove(&id) {
+                leaving.push(format!("server {}", step.server));
+            }
         }
+        if leaving.is_empty() { Ok(()) } else { self.check_left(&voters, &leaving.join(", ")) }
+    }
+
+    /// Whether the voters that are left can go on without those that leave.
+    fn check_left(&self, voters: &BTreeSet<ReplicaId>, leaving: &str) -> Result<(), Refusal> {
         if voters.is_empty() {
             return refused(format!(
-                "server {server} is the last voter: promote another server first, or stop the \
-                 cluster if it is to end"
+                "{leaving} is the last voter: promote another server first, or stop the cluster if \
+                 it is to end"
             ));
         }
         let in_touch = voters.iter().filter(|id| self.is_in_touch(server_of(**id))).count();
         let (left, quorum) = (voters.len(), voters.len() / 2 + 1);
         if in_touch < quorum {
             return refused(format!(
-                "without server {server}, {left} voters would be left, of which {in_touch} are in \
-                 touch with the leader and {quorum} are needed: start the others, or remove one of \
-                 those that are gone instead"
+                "without {leaving}, {left} voters would be left, of which {in_touch} are in touch \
+                 with the leader and {quorum} are needed: start the others, or remove one of those \
+                 that are gone instead"
             ));
         }
         Ok(())
@@ -274,15 +342,21 @@ impl<E: RecipeExecutor> Replica<E> {
 }
 
 fn lacks_address(member: &Member) -> bool {
-    member.address.is_none() && !member.removed
+    member.address.is_none() && !member.is_removed()
 }
 
 fn is_as_wished(membership: &Membership, id: ReplicaId, step: MembershipStep) -> bool {
     match step {
         MembershipStep::Add => membership.members().contains(&id),
         MembershipStep::Promote => membership.voters.contains(&id),
+        MembershipStep::Demote => membership.learners.contains(&id),
         MembershipStep::Remove => !membership.members().contains(&id),
     }
+}
+
+/// Whether a voter is none any more after it.
+fn takes_vote(step: MembershipStep) -> bool {
+    matches!(step, MembershipStep::Demote | MembershipStep::Remove)
 }
 
 fn refused<T>(text: String) -> Result<T, Refusal> {

@@ -55,7 +55,7 @@ impl<E: RecipeExecutor> Replica<E> {
 
     fn removed_members(&self) -> Vec<ServerId> {
         let recorded = self.machine.members().into_iter();
-        recorded.filter(|(_, member)| member.removed).map(|(server, _)| server).collect()
+        recorded.filter(|(_, member)| member.is_removed()).map(|(server, _)| server).collect()
     }
 
     fn member_status(&self, server: ServerId) -> MemberStatus {

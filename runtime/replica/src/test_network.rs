@@ -65,7 +65,7 @@ pub(crate) struct Network {
 fn settings(server: u64, read_only_mode: bool) -> Settings {
     let address = |id| {
         let (peer, native) = (format!("s{id}:1"), format!("s{id}:2"));
-        (ServerId(id), MemberAddress { peer, native })
+        (ServerId(id), MemberAddress { peer, native, zookeeper: None })
     };
     Settings {
         identity: ServerIdentity {

@@ -73,6 +73,8 @@ pub struct MemberConfig {
     pub peer_address: String,
     /// `host:port` where native clients reach it.
     pub native_address: String,
+    /// `host:port` where ZooKeeper clients reach it, if they are to be told.
+    pub zookeeper_address: Option<String>,
 }
 
 /// Where the certificate files are; PEM.
@@ -262,6 +264,9 @@ impl ServerConfig {
             let _ = writeln!(text, "\n[[members]]\nid = {}", member.server);
             let _ = writeln!(text, "peer_address = {}", toml_string(&member.peer_address));
             let _ = writeln!(text, "native_address = {}", toml_string(&member.native_address));
+            if let Some(address) = &member.zookeeper_address {
+                let _ = writeln!(text, "zookeeper_address = {}", toml_string(address));
+            }
         }
         text
     }
@@ -349,9 +354,11 @@ fn read_cluster_name(cluster: &Section<'_>) -> Result<String, Refused> {
     Ok(name.to_owned())
 }
 
+const MEMBER_KEYS: [&str; 4] = ["id", "peer_address", "native_address", "zookeeper_address"];
+
 fn read_members(root: &Section<'_>) -> Result<Vec<MemberConfig>, Refused> {
     let mut members = Vec::new();
-    for member in root.sections("members", &["id", "peer_address", "native_address"])? {
+    for member in root.sections("members", &MEMBER_KEYS)? {
         let id = member.required(member.integer("id", 1..=u64::from(u32::MAX))?, "members.id")?;
         let peer =
             member.required(member.host_and_port("peer_address")?, "members.peer_address")?;
@@ -361,6 +368,7 @@ fn read_members(root: &Section<'_>) -> Result<Vec<MemberConfig>, Refused> {
             server: ServerId(id),
             peer_address: peer,
             native_address: native,
+            zookeeper_address: member.host_and_port("zookeeper_address")?,
         });
     }
     members.sort_by_key(|member| member.server);

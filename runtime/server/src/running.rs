@@ -354,8 +354,9 @@ fn check_own_certificate(config: &ServerConfig, tls: &TlsMaterial) -> Result<(),
 
 fn settings(config: &ServerConfig) -> Settings {
     let members = config.members.iter().map(|member| {
-        let peer = member.peer_address.clone();
-        (member.server, MemberAddress { peer, native: member.native_address.clone() })
+        let (peer, native) = (member.peer_address.clone(), member.native_address.clone());
+        let zookeeper = member.zookeeper_address.clone();
+        (member.server, MemberAddress { peer, native, zookeeper })
     });
     Settings {
         identity: ServerIdentity {

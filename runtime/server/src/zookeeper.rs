@@ -33,7 +33,7 @@ use quorate_replica::zookeeper::{Conversation, End, Proved, Step};
 use quorate_types::limits::Limits;
 use quorate_wire::native::ServerFrame;
 use quorate_wire::zookeeper::{
-    DecodeError, FourLetterWord, Frames, Received, decode_request_header, xid,
+    DecodeError, FourLetterWord, Frames, Received, decode_request_header,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -254,7 +254,7 @@ impl ZooKeeperDoor {
             number,
             stream,
             frames: Frames::new(),
-            conversation: Conversation::new(proved),
+            conversation: Conversation::new(proved, self.config.reconfig_enabled),
             outbox: Arc::new(Outbox::new(self.limits.connection_backlog_frames_max as usize)),
             counting: Counting::new(&self.figures, known),
             sasl: sasl::Attempt::default(),

@@ -119,8 +119,10 @@ error_codes! {
     NoWatcher = 62, -121, "no-watcher";
     /// Members are not changed through ZooKeeper's `reconfig` here.
     ReconfigurationDisabled = 63, -123, "reconfiguration-disabled";
+    /// A quorum of the members to be is not in touch with the leader, or one of them has not caught up.
+    MembersNotReady = 64, -13, "members-not-ready";
     /// The server has no quorum and only reads.
-    ReadOnly = 64, -119, "read-only";
+    ReadOnly = 65, -119, "read-only";
 }
 
 impl ErrorCode {

@@ -401,6 +401,18 @@ pub enum Operation {
         peer_address: String,
         /// Where native clients reach it, host and port.
         native_address: String,
+        /// Where ZooKeeper clients reach it, host and port; `None`: as on record, if it is.
+        #[serde(default)]
+        zookeeper_address: Option<String>,
+    },
+    /// Let several servers join, leave or change their vote, all at once or not at all: ZooKeeper's
+    /// `reconfig`. Who may is said by the ACL of `/zookeeper/config`, whose data and stat are the
+    /// answer.
+    Reconfigure {
+        /// Who is to be a member.
+        wanted: MembersWanted,
+        /// Only at this version of the configuration: the zxid that `/zookeeper/config` ends with.
+        expected_version: Option<u64>,
     },
     /// Make a learner that has caught up a voter.
     PromoteMember {
@@ -533,6 +545,7 @@ impl Operation {
                 | Operation::AddMember { .. }
                 | Operation::PromoteMember { .. }
                 | Operation::RemoveMember { .. }
+                | Operation::Reconfigure { .. }
         )
     }
 }
@@ -570,6 +583,35 @@ pub struct MemberAddress {
     pub peer: String,
     /// Host and port for native clients.
     pub native: String,
+    /// Host and port for ZooKeeper clients, if they are to be told; a host that means any address
+    /// stands for the one that peers connect to, as in ZooKeeper.
+    pub zookeeper: Option<String>,
+}
+
+/// A server that is to be a member, see [`Operation::Reconfigure`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedMember {
+    /// Which.
+    pub server: ServerId,
+    /// Where it is.
+    pub address: MemberAddress,
+    /// Whether it is to vote.
+    pub voter: bool,
+}
+
+/// Who is to be a member, see [`Operation::Reconfigure`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MembersWanted {
+    /// Those who are, with these changes.
+    Changed {
+        /// Members to be, or members with another vote or at other addresses.
+        joining: Vec<WantedMember>,
+        /// Members no more; who is none is passed over.
+        leaving: Vec<ServerId>,
+    },
+    /// These and nobody else.
+    Exactly(Vec<WantedMember>),
 }
 
 /// How a server sees one member.

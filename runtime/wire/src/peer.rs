@@ -162,6 +162,7 @@ pub fn encode(frame: &PeerFrame) -> Vec<u8> {
                 writer.u64(server.0);
                 writer.text(&address.peer);
                 writer.text(&address.native);
+                writer.option(address.zookeeper.as_deref(), LayoutWriter::text);
             });
         }
         PeerFrame::Compiled { components } => {
@@ -257,7 +258,9 @@ fn read_members(reader: &mut LayoutReader<'_>) -> Result<PeerFrame, LayoutError>
         let server = ServerId(reader.u64("member")?);
         let peer = reader.text("member peer address")?;
         let native = reader.text("member native address")?;
-        Ok((server, MemberAddress { peer, native }))
+        let field = "member zookeeper address";
+        let zookeeper = reader.option(field, |reader| reader.text(field))?;
+        Ok((server, MemberAddress { peer, native, zookeeper }))
     })?;
     Ok(PeerFrame::Members { applied, members: members.into_iter().collect() })
 }

@@ -16,9 +16,9 @@ use quorate_types::recipe::{
     RecipeDescriptor, ShadowDifference, ShadowReport, ShadowRun,
 };
 use quorate_types::request::{
-    CreateMode, HeldWatch, MemberAddress, MemberStatus, MultiOperation, MultiReply, ReadLevel,
-    ReadOperation, RestoredKind, RestoredWatch, ServerStatus, WatchEvent, WatchEventKind,
-    WatchMode, WatchPosition,
+    CreateMode, HeldWatch, MemberAddress, MemberStatus, MembersWanted, MultiOperation, MultiReply,
+    ReadLevel, ReadOperation, RestoredKind, RestoredWatch, ServerStatus, WantedMember, WatchEvent,
+    WatchEventKind, WatchMode, WatchPosition,
 };
 use quorate_types::{
     AclEntry, ComponentDigest, ErrorCode, Incarnation, Operation, Outcome, Permissions,
@@ -209,7 +209,7 @@ impl Random {
         let expected_version = self.version();
         let watch = self.bool();
         let digest = self.digest();
-        match variant % 27 {
+        match variant % 28 {
             0 => Operation::Create {
                 path,
                 data: self.data(),
@@ -262,14 +262,46 @@ impl Random {
             20 => self.watches_operation(path),
             21 => Operation::ListRecipes,
             22 => Operation::ListMounts,
+            23..=26 => self.member_operation(variant % 28),
+            _ => Operation::Status,
+        }
+    }
+
+    fn member_operation(&mut self, variant: u64) -> Operation {
+        let server = ServerId(self.number());
+        match variant {
             23 => Operation::AddMember {
-                server: ServerId(self.number()),
+                server,
                 peer_address: self.text(),
                 native_address: self.text(),
+                zookeeper_address: self.option(Random::text),
             },
-            24 => Operation::PromoteMember { server: ServerId(self.number()) },
-            25 => Operation::RemoveMember { server: ServerId(self.number()) },
-            _ => Operation::Status,
+            24 => Operation::PromoteMember { server },
+            25 => Operation::RemoveMember { server },
+            _ => Operation::Reconfigure {
+                wanted: self.members_wanted(),
+                expected_version: self.option(Random::number),
+            },
+        }
+    }
+
+    fn address(&mut self) -> MemberAddress {
+        let (peer, native) = (self.text(), self.text());
+        MemberAddress { peer, native, zookeeper: self.option(Random::text) }
+    }
+
+    fn wanted_member(&mut self) -> WantedMember {
+        let (server, address) = (ServerId(self.number()), self.address());
+        WantedMember { server, address, voter: self.bool() }
+    }
+
+    fn members_wanted(&mut self) -> MembersWanted {
+        match self.bool() {
+            true => MembersWanted::Exactly(self.list(Random::wanted_member)),
+            false => MembersWanted::Changed {
+                joining: self.list(Random::wanted_member),
+                leaving: self.list(|random| ServerId(random.number())),
+            },
         }
     }
 
@@ -504,10 +536,7 @@ impl Random {
             6 => PeerFrame::Members {
                 applied: Zxid(self.number()),
                 members: self
-                    .list(|random| {
-                        let address = MemberAddress { peer: random.text(), native: random.text() };
-                        (ServerId(random.number()), address)
-                    })
+                    .list(|random| (ServerId(random.number()), random.address()))
                     .into_iter()
                     .collect(),
             },

@@ -28,6 +28,7 @@ mod number;
 mod record;
 mod reply;
 mod request;
+mod server_line;
 
 pub use frame::{Cut, FourLetterWord, Frames, Received, cut};
 pub use handshake::{
@@ -50,3 +51,4 @@ pub use request::{
     Acl, AddWatch, Auth, Create, CreateTtl, PathVersion, Read, Reconfig, Request, SetAcl, SetData,
     SetWatches, SetWatches2, WatchesOf,
 };
+pub use server_line::ServerLine;

@@ -8,7 +8,7 @@ use crate::error::ClientError;
 use bytes::Bytes;
 use quorate_types::recipe::{InstalledRecipe, MountedRecipe, ShadowReport};
 use quorate_types::request::ServerStatus;
-use quorate_types::{ComponentDigest, Operation, RecipeSignature, Reply, ServerId};
+use quorate_types::{ComponentDigest, MemberAddress, Operation, RecipeSignature, Reply, ServerId};
 use sha2::{Digest, Sha256};
 
 /// Bytes of one part of an upload: the servers' limit.
@@ -194,9 +194,10 @@ impl Client {
     /// on an empty data directory, configured to join. `server`: an id never used before.
     ///
     /// ```no_run
-    /// # use quorate_client::ServerId;
+    /// # use quorate_client::{MemberAddress, ServerId};
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// client.add_member(ServerId(4), "db4:7421", "db4:7420").await?;
+    /// let (peer, native) = ("db4:7421".to_owned(), "db4:7420".to_owned());
+    /// client.add_member(ServerId(4), MemberAddress { peer, native, zookeeper: None }).await?;
     /// // Once it has caught up:
     /// client.promote_member(ServerId(4)).await?;
     /// client.remove_member(ServerId(1)).await?;
@@ -209,11 +210,12 @@ impl Client {
     pub async fn add_member(
         &self,
         server: ServerId,
-        peer_address: impl Into<String>,
-        native_address: impl Into<String>,
+        address: MemberAddress,
     ) -> Result<(), ClientError> {
-        let (peer_address, native_address) = (peer_address.into(), native_address.into());
-        self.ask(Operation::AddMember { server, peer_address, native_address }).await.map(drop)
+        let (peer_address, native_address) = (address.peer, address.native);
+        let zookeeper_address = address.zookeeper;
+        let add = Operation::AddMember { server, peer_address, native_address, zookeeper_address };
+        self.ask(add).await.map(drop)
     }
 
     /// Makes a learner a voter.

@@ -47,7 +47,7 @@ pub use quorate_types::request::{
     WatchEvent, WatchEventKind, WatchMode, WatchPosition,
 };
 pub use quorate_types::{
-    AclEntry, ComponentDigest, ErrorCode, Operation, Outcome, Permissions, RecipeSignature,
-    Refusal, Reply, ServerId, SessionId, Stat, TicketId, ZnodePath, Zxid,
+    AclEntry, ComponentDigest, ErrorCode, MemberAddress, Operation, Outcome, Permissions,
+    RecipeSignature, Refusal, Reply, ServerId, SessionId, Stat, TicketId, ZnodePath, Zxid,
 };
 pub use watch::{Notification, Notifications, Watch, WatchOptions};

@@ -22,6 +22,7 @@ FOLDER = Path(os.environ["QUORATE_FOLDER"])
 SETTINGS = """read_only_mode = true
 four_letter_words = "*"
 connections_per_address_max = 0
+reconfig_enabled = true
 super_digest = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
 
 [[zookeeper.users]]

@@ -8,7 +8,7 @@
 use crate::history::OperationId;
 use crate::world::{World, address};
 use quorate_faulty_disk::{Choices, Crash};
-use quorate_types::request::ReadLevel;
+use quorate_types::request::{MembersWanted, ReadLevel, WantedMember};
 use quorate_types::{Operation, ServerId};
 use std::collections::VecDeque;
 
@@ -104,7 +104,10 @@ impl Churn {
         self.not_before_ms = world.now_ms + pause_ms / 2 + choices.below(pause_ms);
         let client = choices.below(world.clients.len() as u64) as usize;
         let patience_ms = Some(pause_ms * 8);
-        let operation = operation(step);
+        let operation = match world.clients[client].is_administrator {
+            true => reconfiguration(step),
+            false => operation(step),
+        };
         world.is_removing |= matches!(step, Step::Remove(_));
         self.asked = Some(world.ask(client, operation, ReadLevel::Linearizable, patience_ms));
     }
@@ -124,6 +127,25 @@ impl Churn {
     }
 }
 
+/// The step in ZooKeeper's way. Who is to join is to vote at once: then nothing is left for the step
+/// that would promote it.
+fn reconfiguration(step: Step) -> Operation {
+    let joins = |id| {
+        let (server, address, voter) = (ServerId(id), address(id), true);
+        MembersWanted::Changed {
+            joining: vec![WantedMember { server, address, voter }],
+            leaving: Vec::new(),
+        }
+    };
+    let wanted = match step {
+        Step::Add(id) | Step::Promote(id) => joins(id),
+        Step::Remove(id) => {
+            MembersWanted::Changed { joining: Vec::new(), leaving: vec![ServerId(id)] }
+        }
+    };
+    Operation::Reconfigure { wanted, expected_version: None }
+}
+
 fn operation(step: Step) -> Operation {
     match step {
         Step::Add(id) => {
@@ -132,6 +154,7 @@ fn operation(step: Step) -> Operation {
                 server: ServerId(id),
                 peer_address: at.peer,
                 native_address: at.native,
+                zookeeper_address: at.zookeeper,
             }
         }
         Step::Promote(id) => Operation::PromoteMember { server: ServerId(id) },

@@ -40,6 +40,8 @@ pub struct SimulatedClient {
     pub silent_until_ms: u64,
     /// It connects to this server and no other.
     pub only: Option<u64>,
+    /// No ACL binds it.
+    pub is_administrator: bool,
     /// The server left last, tried last.
     pub left: Option<u64>,
     pub buffer: FrameBuffer,
@@ -73,6 +75,7 @@ impl SimulatedClient {
             session_timeout_ms,
             silent_until_ms: 0,
             only: None,
+            is_administrator: false,
             left: None,
             buffer: FrameBuffer::new(),
             ended: VecDeque::new(),

@@ -147,6 +147,8 @@ impl Default for Model {
 }
 
 const CONFIG: &str = "/zookeeper/config";
+/// Its version, whatever becomes of it.
+const CONFIG_VERSION: i32 = -1;
 /// The znodes of a new tree, and their children.
 const FIRST: [(&str, &[&str]); 4] = [
     ("/", &["zookeeper"]),

@@ -137,6 +137,7 @@ impl Simulation {
             let timeout_ms = least_ms + world.choices.below(most_ms - least_ms + 1);
             world.add_client(timeout_ms);
         }
+        world.clients[0].is_administrator = true;
         let trial = world.plan.trial.clone();
         let workers =
             (0..world.plan.clients).map(|client| Worker::new(client, trial.clone())).collect();

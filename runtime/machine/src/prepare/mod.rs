@@ -5,6 +5,7 @@
 //! fail is checked here; a refusal leaves no trace. Must never: touch the applied state.
 
 mod catalogue;
+mod config;
 mod due;
 mod members;
 mod mounts;
@@ -327,12 +328,12 @@ pub(crate) fn prepare(
             let step = members::record_incarnation(work, server, incarnation);
             conclude(work, step, Origin::Leader, None)
         }
-        Request::RecordAddress { server, address } => {
-            let step = members::record_address(work, server, address);
+        Request::RecordVoters { voters } => {
+            let step = members::record_voters(work, voters);
             conclude(work, step, Origin::Leader, None)
         }
-        Request::EndMembership { server, outcome } => {
-            let Some((origin, step)) = members::end(work, server, outcome) else {
+        Request::EndMembership { outcome } => {
+            let Some((origin, step)) = members::end(work, outcome) else {
                 return Prepared::Nothing;
             };
             conclude(work, step, origin, None)
@@ -468,6 +469,7 @@ fn client_write(
         Operation::AddMember { .. } => members::add(work, caller, operation),
         Operation::PromoteMember { server } => members::promote(work, caller, *server),
         Operation::RemoveMember { server } => members::remove(work, caller, *server),
+        Operation::Reconfigure { .. } => members::reconfigure(work, caller, operation),
         Operation::TransferLeader { .. }
         | Operation::BeginShadow { .. }
         | Operation::ShadowReport { .. }

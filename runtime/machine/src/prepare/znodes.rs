@@ -9,7 +9,7 @@ use crate::change::{AclSource, Change};
 use crate::executor::{RecipeEvent, RecipeExecutor};
 use crate::items::Mount;
 use crate::prepare::recipes::Handled;
-use crate::system::is_system;
+use crate::system::{self, is_system};
 use crate::tables::State;
 use crate::znode::{TTL_MS_MAX, Znode, ZnodeKind};
 use alloc::format;
@@ -227,6 +227,10 @@ fn set_data(
 ) -> Result<Stat, Refusal> {
     let Some(znode) = work.state.znode(path) else { return no_node(path) };
     acl::check(&znode, path, caller.identity, &[Permissions::WRITE])?;
+    if path.as_str() == system::CONFIG {
+        let message = format!("{path} tells the members, and changes with them alone");
+        return refuse(ErrorCode::BadArguments, message);
+    }
     work.check_ungoverned(path)?;
     work.check_data_size(data)?;
     check_version(znode.version, expected_version)?;

@@ -4,6 +4,7 @@
 //! needs no replica. Invariant: errors come in ZooKeeper's order; what ZooKeeper reads without looking
 //! at the path's form is not there if the path is none.
 
+use super::reconfig;
 use super::tell::Shape;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -48,7 +49,8 @@ pub(super) enum Step {
 /// An operation with the shape of its reply, or why there is none.
 type Translated = Result<(Operation, Shape), ErrorCode>;
 
-pub(super) fn turn(request: Request<'_>) -> Step {
+/// `reconfigures`: whether members may be changed by `reconfig`.
+pub(super) fn turn(request: Request<'_>, reconfigures: bool) -> Step {
     let translated = match request {
         Request::Ping => return Step::Heartbeat,
         Request::Auth(auth) => {
@@ -71,7 +73,8 @@ pub(super) fn turn(request: Request<'_>) -> Step {
         Request::SetAcl(set) => set_acl(set),
         Request::Multi(multi) if multi.0.iter().any(lacks_time) => return unreadable(),
         Request::Multi(multi) => multi_of(multi.0),
-        Request::Reconfig(_) => Err(ErrorCode::ReconfigurationDisabled),
+        Request::Reconfig(_) if !reconfigures => Err(ErrorCode::ReconfigurationDisabled),
+        Request::Reconfig(asked) => Ok((reconfig::operation_of(&asked), Shape::DataStat)),
         Request::Exists(_)
         | Request::GetData(_)
         | Request::GetAcl(_)
@@ -483,6 +486,10 @@ fn restored<'a>(
 mod tests {
     use super::*;
     use quorate_wire::zookeeper::{AddWatch, Multi, Read};
+
+    fn turn(request: Request<'_>) -> Step {
+        super::turn(request, false)
+    }
 
     fn code_of(request: Request<'_>) -> Option<ErrorCode> {
         match turn(request) {

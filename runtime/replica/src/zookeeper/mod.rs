@@ -8,6 +8,7 @@
 //! judge what the machine judges: versions, ACLs, what is there.
 
 mod ask;
+mod reconfig;
 mod tell;
 
 #[cfg(test)]
@@ -176,18 +177,22 @@ pub struct Conversation {
     zxid: Zxid,
     /// Proved identities, in the order they were proved.
     proved: Vec<Proved>,
+    /// Whether members may be changed by `reconfig`.
+    reconfigures: bool,
 }
 
 impl Conversation {
-    /// With a client that its connection proves to be these, its address among them.
+    /// With a client that its connection proves to be these, its address among them. `reconfigures`:
+    /// whether members may be changed by `reconfig`, by whoever may write `/zookeeper/config`.
     #[must_use]
-    pub fn new(proved: Vec<Proved>) -> Conversation {
+    pub fn new(proved: Vec<Proved>, reconfigures: bool) -> Conversation {
         Conversation {
             state: State::Opened,
             pending: VecDeque::new(),
             pending_bytes: 0,
             zxid: Zxid(0),
             proved,
+            reconfigures,
         }
     }
 
@@ -242,7 +247,7 @@ impl Conversation {
         let (RequestHeader { xid, opcode }, mut reader) = decode_request_header(frame)?;
         let turn = match Request::read(opcode, &mut reader) {
             _ if self.only_reads() && ask::is_write(opcode) => ask::refused(ErrorCode::ReadOnly),
-            Ok(request) => ask::turn(request),
+            Ok(request) => ask::turn(request, self.reconfigures),
             // As in ZooKeeper, which reads these before it gives a request its place in line.
             Err(error) if opcode == Opcode::Auth.number() => return Err(error.into()),
             Err(_) => ask::unreadable(),

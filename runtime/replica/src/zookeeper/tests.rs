@@ -4,7 +4,7 @@ use super::*;
 use alloc::string::ToString;
 use alloc::vec;
 use quorate_types::request::{
-    CreateMode, MultiOperation, RestoredKind, WatchEvent, WatchEventKind,
+    CreateMode, MembersWanted, MultiOperation, RestoredKind, WatchEvent, WatchEventKind,
 };
 use quorate_types::{Operation, Stat, ZnodePath};
 use quorate_wire::zookeeper::{
@@ -66,7 +66,7 @@ fn connected_to(read_only: bool) -> ServerFrame {
 
 /// A conversation whose session is attached.
 fn attached() -> Conversation {
-    let mut conversation = Conversation::new(vec![Proved::address("10.0.0.9")]);
+    let mut conversation = Conversation::new(vec![Proved::address("10.0.0.9")], true);
     let mut out = Vec::new();
     let step = conversation.on_frame(&hello(0, 0, Some(true)), &mut out).unwrap();
     assert!(matches!(step, Some(Step::Frame(ClientFrame::Connect { resume: None, .. }))));
@@ -157,7 +157,7 @@ fn replies_leave_in_the_order_of_requests_whoever_answers() {
 
 #[test]
 fn frames_wait_for_the_answer_to_the_handshake_and_while_many_are_under_way() {
-    let mut conversation = Conversation::new(vec![Proved::address("::1")]);
+    let mut conversation = Conversation::new(vec![Proved::address("::1")], false);
     let mut out = Vec::new();
     assert!(conversation.takes_frames(2, 1_000));
     conversation.on_frame(&hello(0, 0, None), &mut out).unwrap();
@@ -181,7 +181,7 @@ fn a_session_that_is_gone_is_said_to_be_gone_and_other_trouble_closes_without_a_
         (ErrorCode::NoLeader, false),
         (ErrorCode::Overloaded, false),
     ] {
-        let mut conversation = Conversation::new(vec![Proved::address("::1")]);
+        let mut conversation = Conversation::new(vec![Proved::address("::1")], false);
         let mut out = Vec::new();
         let step = conversation.on_frame(&hello(77, 3, Some(false)), &mut out).unwrap();
         let Some(Step::Frame(ClientFrame::Connect { resume: Some(resume), .. })) = step else {
@@ -201,7 +201,7 @@ fn a_session_that_is_gone_is_said_to_be_gone_and_other_trouble_closes_without_a_
 
 #[test]
 fn a_client_that_has_seen_more_than_there_is_gets_no_answer() {
-    let mut conversation = Conversation::new(vec![Proved::address("::1")]);
+    let mut conversation = Conversation::new(vec![Proved::address("::1")], false);
     let mut out = Vec::new();
     conversation.on_frame(&hello(0, 8, Some(false)), &mut out).unwrap();
     let over = conversation.on_server(connected(), &mut out);
@@ -336,6 +336,45 @@ fn null_data_goes_to_the_replica_and_comes_back_as_null() {
 }
 
 #[test]
+fn a_reconfiguration_is_asked_for_if_that_is_allowed_and_answered_with_the_configuration() {
+    let line = Some("server.4=db4:1:2:observer;2181");
+    let asked = || {
+        let (joining, leaving, new_members) = (line, None, None);
+        request(
+            1,
+            &Request::Reconfig(wire::Reconfig { joining, leaving, new_members, config_id: 9 }),
+        )
+    };
+    let mut conversation = attached();
+    let (sequence, _, operation) = ask(&mut conversation, &asked());
+    let Operation::Reconfigure { wanted, expected_version: Some(9) } = operation else {
+        panic!("{operation:?}")
+    };
+    assert!(matches!(wanted, MembersWanted::Changed { joining, .. } if joining.len() == 1));
+    let config = Reply::Data("version=a".into(), Stat::default());
+    let (out, _) = answer(&mut conversation, sequence, 10, Ok(config));
+    match decode_reply(&frames(&out)[0], |_| Some(Opcode::Reconfig)).unwrap() {
+        ServerMessage::Reply { reply: wire::Reply::DataStat(told), .. } => {
+            assert_eq!(told.data.as_deref(), Some(&b"version=a"[..]));
+        }
+        other => panic!("{other:?}"),
+    }
+    for (code, error) in [
+        (ErrorCode::MembershipRefused, ZooKeeperError::ReconfigInProgress),
+        (ErrorCode::MembersNotReady, ZooKeeperError::NewConfigNoQuorum),
+        (ErrorCode::NotAllowed, ZooKeeperError::NoAuth),
+    ] {
+        let (sequence, ..) = ask(&mut conversation, &asked());
+        let (out, _) = answer(&mut conversation, sequence, 10, refused(code));
+        assert_eq!(headers(&out, Opcode::Reconfig), [(1, 10, error)]);
+    }
+    let mut conversation = Conversation { reconfigures: false, ..attached() };
+    let mut out = Vec::new();
+    assert_eq!(conversation.on_frame(&asked(), &mut out), Ok(None));
+    assert_eq!(headers(&out, Opcode::Reconfig), [(1, 7, ZooKeeperError::ReconfigDisabled)]);
+}
+
+#[test]
 fn restored_watches_are_told_what_they_missed_before_the_reply() {
     let mut conversation = attached();
     let lost = SetWatches {
@@ -442,7 +481,7 @@ fn a_write_that_may_have_been_done_ends_the_conversation() {
 
 #[test]
 fn a_server_that_only_reads_says_so_and_refuses_what_would_write() {
-    let mut conversation = Conversation::new(Vec::new());
+    let mut conversation = Conversation::new(Vec::new(), false);
     let mut out = Vec::new();
     let step = conversation.on_frame(&hello(0, 0, Some(true)), &mut out).unwrap();
     assert!(matches!(step, Some(Step::Frame(ClientFrame::Connect { read_only: true, .. }))));
@@ -470,7 +509,7 @@ fn a_server_that_only_reads_says_so_and_refuses_what_would_write() {
 
 #[test]
 fn a_client_that_never_asked_for_it_is_not_told_of_reading_only() {
-    let mut conversation = Conversation::new(Vec::new());
+    let mut conversation = Conversation::new(Vec::new(), false);
     let mut out = Vec::new();
     let step = conversation.on_frame(&hello(0, 0, None), &mut out).unwrap();
     assert!(matches!(step, Some(Step::Frame(ClientFrame::Connect { read_only: false, .. }))));

@@ -9,7 +9,6 @@
 mod given;
 mod keys;
 mod properties;
-mod server_line;
 #[cfg(test)]
 mod tests;
 mod tls_keys;
@@ -25,8 +24,7 @@ use given::Given;
 pub use keys::{Class, count_of, table};
 use quorate_types::ServerId;
 use quorate_types::limits::Limits;
-use quorate_wire::zookeeper::FourLetterWord;
-use server_line::ServerLine;
+use quorate_wire::zookeeper::{FourLetterWord, ServerLine};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -142,8 +140,18 @@ impl Ensemble {
             let server = reading.read_myid(&reading.data_dir()?)?.unwrap_or(ServerId(1));
             servers.insert(server, reading.lone_server()?);
         }
-        let named = servers.iter().map(|(server, line)| (line.member(*server), line.host.clone()));
+        let named = servers.iter().map(|(server, line)| (member(*server, line), line.host.clone()));
         Ok(Ensemble { cluster, servers: named.collect() })
+    }
+}
+
+fn member(server: ServerId, line: &ServerLine) -> MemberConfig {
+    let address = line.address();
+    MemberConfig {
+        server,
+        peer_address: address.peer,
+        native_address: address.native,
+        zookeeper_address: address.zookeeper,
     }
 }
 
@@ -218,7 +226,7 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             peer_listen: SocketAddr::new(listen, own.quorum_port),
             zookeeper: self.zookeeper(&own, tls.clone())?,
             client_certificates: ClientCertificates::Required,
-            members: self.servers.iter().map(|(server, line)| line.member(*server)).collect(),
+            members: self.servers.iter().map(|(server, line)| member(*server, line)).collect(),
             tls,
             data_dir,
             timeouts: Timeouts::default(),
@@ -340,7 +348,14 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             None => (NATIVE_PORT, PEER_PORT),
         };
         let host = Ipv4Addr::LOCALHOST.to_string();
-        Ok(ServerLine { host, quorum_port, election_port, is_observer: false, client: None })
+        Ok(ServerLine {
+            host,
+            quorum_port,
+            election_port,
+            has_election_port: true,
+            is_observer: false,
+            client: None,
+        })
     }
 
     fn listen_ip(&mut self, own: &ServerLine) -> Result<IpAddr, ConfigurationError> {
@@ -462,6 +477,7 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             config.super_digest = Some(digest.to_owned());
         }
         config.read_only_mode = self.given.boolean("readonlymode.enabled")?;
+        config.reconfig_enabled = self.given.boolean("reconfigEnabled")?;
         self.read_words(&mut config);
         Ok(Some(config).filter(|config| config.listen.is_some() || with_tls))
     }

@@ -19,7 +19,7 @@ pub const ZOOKEEPER_TLS_PORT: u16 = 2281;
 /// Bytes of a request at most: what the limit may be.
 pub(super) const REQUEST_BYTES: RangeInclusive<u32> = 1_024..=4 << 20;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "read_only_mode",
     "listen",
     "listen_tls",
@@ -33,6 +33,7 @@ const KEYS: [&str; 14] = [
     "four_letter_words",
     "super_digest",
     "request_bytes_max",
+    "reconfig_enabled",
     "users",
 ];
 
@@ -61,6 +62,7 @@ pub(super) fn read(
     config.frame_bytes_max =
         section.integer_u32("request_bytes_max", REQUEST_BYTES, config.frame_bytes_max)?;
     config.read_only_mode = section.boolean("read_only_mode")?.unwrap_or(false);
+    config.reconfig_enabled = section.boolean("reconfig_enabled")?.unwrap_or(false);
     if let Some(words) = section.string("four_letter_words")? {
         config.words = read_words(&section, words)?;
     }
@@ -160,6 +162,9 @@ pub(super) fn to_toml(config: &ZooKeeperConfig, own: &TlsPaths) -> String {
     let _ = writeln!(text, "request_bytes_max = {}", config.frame_bytes_max);
     if config.read_only_mode {
         let _ = writeln!(text, "read_only_mode = true");
+    }
+    if config.reconfig_enabled {
+        let _ = writeln!(text, "reconfig_enabled = true");
     }
     if let Some(digest) = &config.super_digest {
         let _ = writeln!(text, "super_digest = {}", toml_string(digest));

@@ -19,7 +19,8 @@ struct Peer {
 /// A door's settings and where its members are.
 fn settings(server: u64, peers: &[(u64, String)]) -> (PeerSettings, Members) {
     let member = |(id, address): &(u64, String)| {
-        (ServerId(*id), MemberAddress { peer: address.clone(), native: String::new() })
+        let (peer, native, zookeeper) = (address.clone(), String::new(), None);
+        (ServerId(*id), MemberAddress { peer, native, zookeeper })
     };
     let settings = PeerSettings {
         server: ServerId(server),

@@ -32,6 +32,7 @@ impl Servers {
             server: ServerId(*id),
             peer_address: sockets.peer_address().unwrap().to_string(),
             native_address: sockets.native_address().unwrap().to_string(),
+            zookeeper_address: None,
         });
         let members = members.collect::<Vec<_>>();
         let config = |id: u64, sockets: &Sockets| ServerConfig {

@@ -28,6 +28,8 @@ pub struct ZooKeeperConfig {
     /// Whether this server, cut off from a quorum, serves reads to clients that are content with them;
     /// ZooKeeper's `readonlymode.enabled`.
     pub read_only_mode: bool,
+    /// Whether `reconfig` is not refused; ZooKeeper's `reconfigEnabled`.
+    pub reconfig_enabled: bool,
 }
 
 impl ZooKeeperConfig {
@@ -43,6 +45,7 @@ impl ZooKeeperConfig {
             sasl_users: Vec::new(),
             frame_bytes_max: 1_048_575,
             read_only_mode: false,
+            reconfig_enabled: false,
         }
     }
 }

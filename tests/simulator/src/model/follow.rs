@@ -3,9 +3,10 @@
 //! Comes in: entries in order, with the operation that each came from. Goes out: complaints.
 //! Invariant: what a client asked of the tree is executed by the model's own rules. Taken over as
 //! logged is only what lies below mounts, and outside of them a mount's top and what the leader
-//! reaps: ephemerals of a session that ends, TTL znodes whose time has passed, emptied containers.
+//! reaps: ephemerals of a session that ends, TTL znodes whose time has passed, emptied containers; and
+//! the data of the znode that tells the members, when they change.
 
-use super::{Draft, Lifetime, Model, When, Znode, next_version};
+use super::{CONFIG, CONFIG_VERSION, Draft, Lifetime, Model, When, Znode, next_version};
 use crate::history::{CommittedEntry, History};
 use quorate_machine::{AclSource, Change, Origin, Transaction, ZnodeKind};
 use quorate_types::{ErrorCode, Operation, SessionId, ZnodePath, Zxid};
@@ -144,7 +145,7 @@ impl Model {
                 | Change::SetAcl { path, .. } => (path, false),
                 _ => continue,
             };
-            if self.is_governed(path) {
+            if self.is_governed(path) || self.follows_members(path, transaction) {
                 continue;
             }
             let reaped = deletes
@@ -156,6 +157,12 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// Whether the znode that tells the members changes with them.
+    fn follows_members(&self, path: &ZnodePath, transaction: &Transaction) -> bool {
+        let members = |change: &Change| matches!(change, Change::RecordStanding { .. });
+        path.as_str() == CONFIG && transaction.changes.iter().any(members)
     }
 
     fn may_be_reaped(&self, path: &ZnodePath, transaction: &Transaction) -> bool {
@@ -222,6 +229,12 @@ impl Draft<'_> {
                     return Err(format!("{path} is deleted and has children: {children:?}"));
                 }
                 self.delete(when, path);
+            }
+            // ZooKeeper's rule: its own znode of the members has one version, whatever becomes of it.
+            Change::SetData { path, data, version: CONFIG_VERSION } if path.as_str() == CONFIG => {
+                self.set(when, path, data);
+                let config = self.changed.get_mut(path).and_then(Option::as_mut);
+                config.expect("it was just set").version = CONFIG_VERSION;
             }
             Change::SetData { path, data, version } => {
                 let before = self.znode(path).map(|znode| znode.version);

@@ -506,7 +506,10 @@ impl World {
         }
         match what {
             Carried::Opened => {
-                let identity = Identity::named(format!("client-{client}"));
+                let mut identity = Identity::named(format!("client-{client}"));
+                if self.clients[client].is_administrator {
+                    identity.proofs.push(("super".into(), String::new()));
+                }
                 let entropy = entropy.concat().try_into().expect("sixteen bytes");
                 self.input(id, Input::ConnectionOpened { connection, identity, entropy });
                 self.send_to_client(connection, Carried::Opened);

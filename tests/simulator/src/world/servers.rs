@@ -434,7 +434,11 @@ impl World {
 /// Where a server says that it is reached.
 #[must_use]
 pub fn address(id: u64) -> MemberAddress {
-    MemberAddress { peer: format!("p{id}:1"), native: format!("n{id}:1") }
+    MemberAddress {
+        peer: format!("p{id}:1"),
+        native: format!("n{id}:1"),
+        zookeeper: Some(format!("z{id}:1")),
+    }
 }
 
 fn fingerprint(entry: &Entry) -> u64 {

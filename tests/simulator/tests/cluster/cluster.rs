@@ -222,6 +222,14 @@ impl Cluster {
         number
     }
 
+    /// As [`Cluster::add_served_client`], one that no ACL binds.
+    pub fn add_administrator(&mut self, timeout_ms: u64) -> usize {
+        let number = self.add_client(None, timeout_ms);
+        self.clients[number].is_administrator = true;
+        self.await_served(number);
+        number
+    }
+
     pub fn client(&self, number: usize) -> &SimulatedClient {
         &self.clients[number]
     }

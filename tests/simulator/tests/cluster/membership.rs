@@ -5,8 +5,9 @@ use crate::words::{add_member, code, data, get, persistent, promote_member, remo
 use quorate_faulty_disk::Crash;
 use quorate_machine::{Change, Transaction};
 use quorate_raft::{EntryKind, Index, ReplicaId, Role};
-use quorate_simulator::world::World;
+use quorate_simulator::world::{World, address};
 use quorate_types::limits::Limits;
+use quorate_types::request::{MembersWanted, WantedMember};
 use quorate_types::{ErrorCode, Operation, Outcome, Reply, ServerId};
 use std::collections::BTreeSet;
 
@@ -190,6 +191,7 @@ fn wrong_words_are_refused_and_repeats_are_done() {
         server: ServerId(server),
         peer_address: peer.into(),
         native_address: native.into(),
+        zookeeper_address: None,
     };
     let wrong = [at(4, "nowhere", "n4:1"), at(4, "p4:1", ""), at(4, "p4:0", "n4:1")];
     for operation in wrong.into_iter().chain([at(0, "p:1", "n:1"), at(4, "p4:1", "p4:1")]) {
@@ -467,4 +469,109 @@ fn a_learner_catches_up_although_snapshots_are_taken_faster_than_they_are_sent()
         cluster.ask(client, set("/a", "x".repeat(150), None)).unwrap();
     }
     assert!(cluster.counts.snapshots_sent < 8, "{} were sent", cluster.counts.snapshots_sent);
+}
+
+fn reconfigure(joining: &[(u64, bool)], leaving: &[u64]) -> Operation {
+    let wanted = |(id, voter): &(u64, bool)| WantedMember {
+        server: ServerId(*id),
+        address: address(*id),
+        voter: *voter,
+    };
+    let joining = joining.iter().map(wanted).collect();
+    let leaving = leaving.iter().copied().map(ServerId).collect();
+    let wanted = MembersWanted::Changed { joining, leaving };
+    Operation::Reconfigure { wanted, expected_version: None }
+}
+
+/// The servers of a configuration as text, with their roles.
+fn members_told(outcome: &Outcome) -> Vec<String> {
+    let data = data(outcome);
+    let text = std::str::from_utf8(&data).expect("a configuration is text");
+    let servers = text.lines().filter_map(|line| {
+        let (server, place) = line.strip_prefix("server.")?.split_once('=')?;
+        let role = place.split([':', ';']).nth(3)?;
+        Some(format!("{server} {role}"))
+    });
+    servers.collect()
+}
+
+#[test]
+fn a_reconfiguration_lets_a_voter_come_and_others_go_at_once() {
+    for seed in 0..20 {
+        let (mut cluster, client) = three(seed);
+        let administrator = cluster.add_administrator(15_000);
+        let joined = cluster.start_joining();
+        let (leader, learner, gone) = cluster.leader_and_followers();
+        let asked = reconfigure(&[(joined, true), (learner, false)], &[gone]);
+        assert_eq!(code(&cluster.ask(client, asked.clone())), Some(ErrorCode::NotAllowed));
+        let told = cluster.ask(administrator, asked);
+        let mut expected = vec![
+            format!("{joined} participant"),
+            format!("{leader} participant"),
+            format!("{learner} observer"),
+        ];
+        expected.sort();
+        assert_eq!(members_told(&told), expected, "seed {seed}");
+        let mut left = vec![leader, joined];
+        left.sort_unstable();
+        let leader = cluster.await_leader();
+        assert_eq!(voters(&cluster, leader), left, "seed {seed}");
+        assert_eq!(learners(&cluster, leader), [learner], "seed {seed}");
+        cluster.run_for(1_000);
+        let config = cluster.ask(client, get("/zookeeper/config"));
+        assert_eq!(members_told(&config), expected, "seed {seed}");
+        cluster.crash(gone, Crash::Kill);
+        cluster.assert_equal_digests();
+    }
+}
+
+#[test]
+fn a_leader_leaves_by_a_reconfiguration() {
+    for seed in 0..20 {
+        let (mut cluster, _) = three(seed);
+        let administrator = cluster.add_administrator(15_000);
+        let leader = cluster.await_leader();
+        let told = cluster.ask_until_settled(administrator, reconfigure(&[], &[leader]));
+        assert_eq!(members_told(&told).len(), 2, "seed {seed}");
+        let next = cluster.await_leader();
+        assert_ne!(next, leader);
+        assert_eq!(voters(&cluster, next).len(), 2, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_voter_that_never_comes_leaves_nothing_behind_and_a_learner_may_never_come() {
+    let (mut cluster, client) = three(7);
+    let administrator = cluster.add_administrator(15_000);
+    let before = cluster.ask(client, get("/zookeeper/config"));
+    let (_, one, _) = cluster.leader_and_followers();
+    let refused = cluster.ask(administrator, reconfigure(&[(9, true)], &[one]));
+    assert_refused(&refused, ErrorCode::MembersNotReady, "did not catch up");
+    let leader = cluster.await_leader();
+    assert_eq!((voters(&cluster, leader), learners(&cluster, leader)), (vec![1, 2, 3], vec![]));
+    assert_eq!(cluster.ask(client, get("/zookeeper/config")), before);
+    let told = cluster.ask(administrator, reconfigure(&[(9, false)], &[]));
+    assert_eq!(members_told(&told)[3], "9 observer");
+    let told = cluster.ask(administrator, reconfigure(&[], &[9]));
+    assert_eq!(members_told(&told).len(), 3);
+}
+
+#[test]
+fn a_reconfiguration_is_ended_by_the_next_leader() {
+    for seed in 0..20 {
+        let (mut cluster, _) = three(seed);
+        let administrator = cluster.add_administrator(15_000);
+        let joined = cluster.start_joining();
+        let asked = cluster.request(administrator, reconfigure(&[(joined, true)], &[]));
+        let leader = cluster.await_leader();
+        cluster.run_until("it is under way", |world| {
+            let machine = world.replica(leader).machine();
+            machine.membership_change().is_some()
+        });
+        cluster.crash(leader, Crash::Kill);
+        let told = cluster.settled(asked);
+        assert_eq!(members_told(&told).len(), 4, "seed {seed}");
+        let next = cluster.await_leader();
+        assert_eq!(voters(&cluster, next), [1, 2, 3, 4], "seed {seed}");
+    }
 }

@@ -65,7 +65,12 @@ pub fn installation(component: &Component, chunk_bytes: usize, at: &str) -> Vec<
 
 pub fn add_member(id: u64) -> Operation {
     let at = address(id);
-    Operation::AddMember { server: ServerId(id), peer_address: at.peer, native_address: at.native }
+    Operation::AddMember {
+        server: ServerId(id),
+        peer_address: at.peer,
+        native_address: at.native,
+        zookeeper_address: at.zookeeper,
+    }
 }
 
 pub fn promote_member(id: u64) -> Operation {

@@ -316,10 +316,9 @@ const CLUSTER: &[Row] = &[
         "all voters weigh the same here, and without this key other majorities decide; remove it if \
          that will do",
     ),
-    warned(
+    honoured(
         &["reconfigEnabled"],
-        OFF,
-        "reconfig is answered as if it were off: members change by `quorate member`",
+        "`true`: who may write `/zookeeper/config` changes the members by reconfig, as by `quorate member`",
     ),
     row(&["electionAlg"], Class::Refused, (&[], &["3"]), "ZooKeeper knows only 3; remove it"),
     warned(

@@ -1,28 +1,39 @@
 //! The value of `server.N`: one server of the cluster.
 //!
 //! Comes in: `host:quorum port[:election port][:role][;[client address:]client port]`. Goes out: its
-//! parts, or words on what is wrong. Must never look up a name.
+//! parts, or words on what is wrong. Invariant: what is read is a port and could be a host. Must never
+//! look up a name.
 
-use crate::configuration::MemberConfig;
-use quorate_types::ServerId;
-use std::net::{IpAddr, Ipv6Addr};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use quorate_types::MemberAddress;
 
 /// One server line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ServerLine {
+pub struct ServerLine {
     /// A name or an IP address, without brackets.
-    pub(super) host: String,
+    pub host: String,
     /// Where peers connect.
-    pub(super) quorum_port: u16,
+    pub quorum_port: u16,
     /// Where native clients connect.
-    pub(super) election_port: u16,
-    pub(super) is_observer: bool,
+    pub election_port: u16,
+    /// Whether the line says so; else it is the port after the quorum port.
+    pub has_election_port: bool,
+    /// Whether it is to have no vote.
+    pub is_observer: bool,
     /// Where ZooKeeper clients connect: host, if given, and port.
-    pub(super) client: Option<(Option<String>, u16)>,
+    pub client: Option<(Option<String>, u16)>,
 }
 
 impl ServerLine {
-    pub(super) fn parse(text: &str) -> Result<ServerLine, String> {
+    /// Reads the value.
+    ///
+    /// # Errors
+    /// What is wrong, in words that follow the value.
+    pub fn parse(text: &str) -> Result<ServerLine, String> {
         let (server, client) = match text.split_once(';') {
             Some((server, client)) => (server.trim(), Some(client_address(client.trim())?)),
             None => (text.trim(), None),
@@ -42,6 +53,7 @@ impl ServerLine {
                 return Err(format!("has the role `{other}`; roles: participant, observer"));
             }
         };
+        let has_election_port = parts.len() > 1;
         let (quorum_port, election_port) = match parts[..] {
             [quorum, election] => (port(quorum)?, port(election)?),
             [quorum] => {
@@ -52,21 +64,34 @@ impl ServerLine {
             }
             _ => return Err(form()),
         };
-        Ok(ServerLine { host, quorum_port, election_port, is_observer, client })
+        Ok(ServerLine { host, quorum_port, election_port, has_election_port, is_observer, client })
     }
 
-    pub(super) fn member(&self, server: ServerId) -> MemberConfig {
-        let at = |port: u16| match self.host.parse::<Ipv6Addr>() {
-            Ok(address) => format!("[{address}]:{port}"),
-            Err(_) => format!("{}:{port}", self.host),
-        };
-        let (peer_address, native_address) = (at(self.quorum_port), at(self.election_port));
-        MemberConfig { server, peer_address, native_address }
+    /// Where the server is, as a member: ZooKeeper's client port where the line has one, on any
+    /// address of the server unless it says which.
+    #[must_use]
+    pub fn address(&self) -> MemberAddress {
+        let zookeeper = self.client.as_ref().map(|(host, port)| {
+            let any = Ipv4Addr::UNSPECIFIED.to_string();
+            joined(host.as_deref().unwrap_or(&any), *port)
+        });
+        let (peer, native) =
+            (joined(&self.host, self.quorum_port), joined(&self.host, self.election_port));
+        MemberAddress { peer, native, zookeeper }
     }
 
     /// Whether the host is "any address", which nobody can connect to.
-    pub(super) fn is_unspecified(&self) -> bool {
+    #[must_use]
+    pub fn is_unspecified(&self) -> bool {
         self.host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
+    }
+}
+
+/// `host:port`, an IPv6 address in brackets.
+fn joined(host: &str, port: u16) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]:{port}"),
+        Err(_) => format!("{host}:{port}"),
     }
 }
 
@@ -123,15 +148,20 @@ mod tests {
         assert_eq!(line.client, Some((Some(String::from("0.0.0.0")), 2181)));
         assert_eq!(parse("db1:2888:3888;[::]:2181").client, Some((Some("::".into()), 2181)));
         assert_eq!(parse("db1:2888").election_port, 2889);
+        assert!(parse("db1:2888:2889").has_election_port && !parse("db1:2888").has_election_port);
         assert_eq!(parse("db1:2888:observer").election_port, 2889);
     }
 
     #[test]
     fn addresses_are_written_as_others_dial_them() {
-        let member = parse("[2001:DB8::1]:2888:3888").member(ServerId(4));
-        assert_eq!(member.peer_address, "[2001:db8::1]:2888");
-        assert_eq!(member.native_address, "[2001:db8::1]:3888");
-        assert_eq!(parse("10.0.0.1:1:2").member(ServerId(4)).native_address, "10.0.0.1:2");
+        let address = parse("[2001:DB8::1]:2888:3888;[::]:2181").address();
+        assert_eq!(address.peer, "[2001:db8::1]:2888");
+        assert_eq!(address.native, "[2001:db8::1]:3888");
+        assert_eq!(address.zookeeper.as_deref(), Some("[::]:2181"));
+        let address = parse("10.0.0.1:1:2").address();
+        assert_eq!((address.native.as_str(), address.zookeeper), ("10.0.0.1:2", None));
+        let address = parse("10.0.0.1:1:2;2181").address();
+        assert_eq!(address.zookeeper.as_deref(), Some("0.0.0.0:2181"));
         assert!(parse("0.0.0.0:1:2").is_unspecified() && parse("[::]:1:2").is_unspecified());
     }
 
