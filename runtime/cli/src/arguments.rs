@@ -540,7 +540,7 @@ pub(crate) struct ZooKeeperBench {
           value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) outstanding: Vec<u32>,
     /// How long each load lasts in each round.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: u64,
     /// How long each load is run on each ensemble before anything is measured: programs that are
     /// compiled while they run are slow at first.

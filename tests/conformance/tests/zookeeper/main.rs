@@ -1,5 +1,6 @@
 //! ZooKeeper's protocol as clients see it, beside the real ZooKeeper.
 
+mod bench;
 mod differential;
 mod explained;
 mod original;

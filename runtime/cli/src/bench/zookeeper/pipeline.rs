@@ -51,7 +51,8 @@ impl Pipeline {
     /// Connects and opens a session.
     pub(super) async fn open(address: &str) -> Result<Pipeline> {
         let stream = TcpStream::connect(address).await;
-        let stream = stream.with_context(|| format!("no server at {address}"))?;
+        let stream =
+            stream.with_context(|| format!("no server takes ZooKeeper clients at {address}"))?;
         stream.set_nodelay(true)?;
         let mut pipeline =
             Pipeline { stream, frames: Frames::after_handshake(), session: 0, xid: 1 };
