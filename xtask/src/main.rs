@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 mod checks;
 mod demo;
+mod kazoo;
 mod recipes;
 mod simulate;
 mod wasm_toolchain;
@@ -81,6 +82,12 @@ enum XtaskCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run kazoo's own test suite against three servers. Example: cargo xtask kazoo -- -k test_lock
+    Kazoo {
+        /// Passed on to pytest.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// A tour of a running cluster. Example: cargo xtask demo
     Demo,
 }
@@ -91,9 +98,7 @@ fn main() -> ExitCode {
         XtaskCommand::WasmToolchain { action } => wasm_toolchain::run(action),
         XtaskCommand::Recipes { names } => recipes::run(&names),
         XtaskCommand::RecipeTables { check } => recipes::tables(check),
-        XtaskCommand::Build => {
-            recipes::run(&[]).and_then(|()| checks::cargo(&["build", "--package", "quorate"], &[]))
-        }
+        XtaskCommand::Build => build(),
         XtaskCommand::Test { arguments } => checks::test(&arguments),
         XtaskCommand::Lint => checks::lint(),
         XtaskCommand::Ci => checks::lint().and_then(|()| checks::test(&[])),
@@ -113,6 +118,7 @@ fn main() -> ExitCode {
             &["run", "--quiet", "--profile", "fuzz", "--package", "quorate-fuzz"],
             &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
         ),
+        XtaskCommand::Kazoo { arguments } => kazoo::run(&arguments),
         XtaskCommand::Demo => demo::run(),
     };
     match done {
@@ -122,6 +128,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Builds the standard recipes and the binary that carries them.
+fn build() -> anyhow::Result<()> {
+    recipes::run(&[])?;
+    checks::cargo(&["build", "--package", "quorate"], &[])
 }
 
 /// The workspace that cargo runs this program for.

@@ -1,9 +1,10 @@
 """Lets kazoo's own test suite run against three quorate servers.
 
 Comes in: QUORATE, the binary; QUORATE_FOLDER, an empty folder. Goes out: what kazoo's harness calls a
-cluster: servers that are started, stopped and asked for their addresses. Loaded as a pytest plugin, so
-that not a line of the suite is changed. Must never hide a failure: a test that cannot run here is
-named with its reason in `known.txt`, and nowhere else.
+cluster: servers that are started, stopped and asked for their addresses; `outcomes.txt` in that folder: a
+line for each test that ran, `passed`, `failed` or `skipped` and its name. Loaded as a pytest plugin, so
+that not a line of the suite is changed. Must never hide a failure: a test that cannot run here is named
+with its reason in `known.txt`, and nowhere else.
 """
 
 import os
@@ -33,6 +34,8 @@ password = "super_secret"
 name = "jaasuser"
 password = "jaas_password"
 """
+
+outcomes = {}
 
 
 class Server:
@@ -130,3 +133,16 @@ def serves(server):
 common.ZookeeperCluster = Cluster
 harness.ZookeeperCluster = Cluster
 os.environ.setdefault("ZOOKEEPER_VERSION", "3.8.0")
+
+
+def pytest_runtest_logreport(report):
+    # What fails before or after a test fails it; else the test itself decides.
+    outcomes.setdefault(report.nodeid, "passed")
+    if report.outcome != "passed" and outcomes[report.nodeid] != "failed":
+        outcomes[report.nodeid] = report.outcome
+
+
+def pytest_sessionfinish():
+    # Without the folder, which is another on every machine.
+    lines = [f"{outcome} {test.rsplit('/', 1)[-1]}\n" for test, outcome in outcomes.items()]
+    (FOLDER / "outcomes.txt").write_text("".join(lines))

@@ -1,8 +1,11 @@
 //! Programs that tests compare or contend with, from their registries.
 //!
 //! Comes in: names of Debian's packages, or a command. Goes out: that it is done, or why it cannot be.
-//! Must never hide the reason: a test that is left out says it.
+//! Invariant: of all tests one installs at a time, whichever process it is in. Must never hide the reason:
+//! a test that is left out says it.
 
+use crate::binary::profile_folder;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,6 +16,7 @@ const KAZOO: &str = "kazoo==2.11.0";
 /// # Errors
 /// The registry is out of reach, or this is no Debian: what the tool said.
 pub fn install_packages(names: &[&str]) -> Result<(), String> {
+    let _alone = installing()?;
     let apt = || {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");
@@ -30,6 +34,7 @@ pub fn install_packages(names: &[&str]) -> Result<(), String> {
 /// # Errors
 /// The registry is out of reach, or there is no Python: what the tool said.
 pub fn install_kazoo(folder: &Path) -> Result<PathBuf, String> {
+    let _alone = installing()?;
     let folder = folder.join(KAZOO.replace("==", "-"));
     if !folder.join("kazoo/client.py").exists() {
         let mut pip = Command::new("python3");
@@ -37,6 +42,16 @@ pub fn install_kazoo(folder: &Path) -> Result<PathBuf, String> {
         run_quietly(pip.arg(&folder).arg(KAZOO))?;
     }
     Ok(folder)
+}
+
+/// Waits until nobody else installs; nobody does while the file is held.
+fn installing() -> Result<File, String> {
+    let lock = || -> anyhow::Result<File> {
+        let file = File::create(profile_folder()?.join("packages.lock"))?;
+        file.lock()?;
+        Ok(file)
+    };
+    lock().map_err(|error| format!("{error:#}"))
 }
 
 /// Runs a command that asks nothing.

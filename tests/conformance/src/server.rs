@@ -89,6 +89,22 @@ impl ServerProcess {
         poll("a server says that it is ready", async || Ok(self.is_ready()?.then_some(()))).await
     }
 
+    /// Stops it: it lives, and neither hears nor says anything.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn freeze(&self) -> Result<()> {
+        signal(&self.child, Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn thaw(&self) -> Result<()> {
+        signal(&self.child, Signal::CONT)
+    }
+
     /// Ends it as a power cut would, apart from what the disk cache would lose.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
-//! A client's program puts promises to the test and has servers killed for it.
+//! A client's program puts promises to the test and has servers killed or stopped for it.
 //!
-//! Comes in: its lines: `kept …`, `violated …`, `kill <address>`, `kill the leader`, `start <address>`.
-//! Goes out: servers killed and started, how many promises were kept. Must never pass over a promise
-//! that was violated.
+//! Comes in: its lines: `kept …`, `violated …`, and `kill`, `start`, `freeze`, `thaw` with the address of
+//! a server, or with `the leader`. Goes out: what was asked for, and how many promises were kept. Must
+//! never pass over a promise that was violated.
 
 use anyhow::{Context, Result, bail};
 use quorate_conformance::{Cluster, Program};
@@ -31,8 +31,7 @@ impl Conversation {
             match verb {
                 "kept" => self.note(&line),
                 "violated" => bail!("{line}"),
-                "kill" => self.kill(cluster, rest).await?,
-                "start" => self.start_again(cluster, rest).await?,
+                "kill" | "start" | "freeze" | "thaw" => self.change(cluster, verb, rest).await?,
                 _ => println!("{line}"),
             }
         }
@@ -44,21 +43,22 @@ impl Conversation {
         self.kept += 1;
     }
 
-    async fn kill(&mut self, cluster: &mut Cluster, which: &str) -> Result<()> {
+    /// Does it to a server, and tells the program which one it was.
+    async fn change(&mut self, cluster: &mut Cluster, verb: &str, which: &str) -> Result<()> {
         let server = match which {
             "the leader" => cluster.leader().await?,
             address => server_at(cluster, address)?,
         };
-        let address = cluster.zookeeper_address(server)?;
-        cluster.kill(server)?;
-        self.program.tell(&address.to_string())
-    }
-
-    async fn start_again(&mut self, cluster: &mut Cluster, address: &str) -> Result<()> {
-        let server = server_at(cluster, address)?;
-        cluster.start_server(server)?;
-        cluster.wait_until_ready(server).await?;
-        self.program.tell("started")
+        match verb {
+            "kill" => cluster.kill(server)?,
+            "freeze" => cluster.process(server)?.freeze()?,
+            "thaw" => cluster.process(server)?.thaw()?,
+            _ => {
+                cluster.start_server(server)?;
+                cluster.wait_until_ready(server).await?;
+            }
+        }
+        self.program.tell(&cluster.zookeeper_address(server)?.to_string())
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use quorate_conformance::{JavaLibrary, JavaProgram, Recipes, on_cluster};
 
 /// Promises that the program puts to the test.
-const PROMISES: usize = 52;
+const PROMISES: usize = 53;
 
 #[test]
 fn every_recipe_of_curator_keeps_its_promise() {

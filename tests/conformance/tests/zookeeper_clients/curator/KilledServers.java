@@ -3,6 +3,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.recipes.cache.CuratorCache;
 import org.apache.curator.framework.recipes.leader.LeaderLatch;
@@ -66,36 +67,67 @@ final class KilledServers {
         return leaders(latches) == 1;
     }
 
+    /** What is done to a server while clients contend, until they go on. */
+    @FunctionalInterface
+    private interface Fault {
+        void strike(Callable<Void> goneOn) throws Exception;
+    }
+
     static String mutex(World world, String path) throws Exception {
+        return contend(world, path, goneOn -> {
+            String killed = Promises.kill("the leader");
+            goneOn.call();
+            Promises.start(killed);
+            goneOn.call();
+        });
+    }
+
+    static String mutexWithFrozenLeader(World world, String path) throws Exception {
+        return contend(world, path, goneOn -> {
+            String frozen = Promises.freeze("the leader");
+            goneOn.call();
+            Promises.thaw(frozen);
+            goneOn.call();
+        });
+    }
+
+    private static String contend(World world, String path, Fault fault) throws Exception {
         Guarded guarded = new Guarded(world.client(0), path + "/guarded");
         CountDownLatch before = new CountDownLatch(CLIENTS * ROUNDS_BEFORE);
         CountDownLatch after = new CountDownLatch(1);
+        AtomicIntegerArray steps = new AtomicIntegerArray(CLIENTS);
         List<Callable<Void>> tasks = new ArrayList<>();
         for (int number = 0; number < CLIENTS; number++) {
+            int own = number;
             CuratorFramework client = world.everywhere();
             tasks.add(() -> {
                 InterProcessMutex lock = new InterProcessMutex(client, path + "/lock");
-                // Until the server is killed and beyond.
+                // Until the fault is over and beyond.
                 for (int round = 0; round < ROUNDS || after.getCount() > 0; round++) {
                     lock.acquire();
                     guarded.step(client);
                     lock.release();
+                    steps.incrementAndGet(own);
                     before.countDown();
                 }
                 return null;
             });
         }
-        List<String> killed = new ArrayList<>();
         tasks.add(() -> {
             before.await();
-            killed.add(Promises.kill("the leader"));
-            int atKill = guarded.steps();
-            Promises.eventually("they go on", () -> guarded.steps() > atKill + CLIENTS);
+            fault.strike(() -> {
+                for (int number = 0; number < CLIENTS; number++) {
+                    int own = number;
+                    int now = steps.get(own);
+                    // More than the one that may be under way.
+                    Promises.eventually("each of them goes on", () -> steps.get(own) > now + 1);
+                }
+                return null;
+            });
             after.countDown();
             return null;
         });
         Promises.together(tasks);
-        Promises.start(killed.get(0));
         return guarded.judge(world.client(0));
     }
 

@@ -84,6 +84,7 @@ public final class Recipes {
         Map<String, Trial> trials = new LinkedHashMap<>();
         trials.put("LeaderLatch, its server killed", KilledServers::latch);
         trials.put("InterProcessMutex, the leader killed", KilledServers::mutex);
+        trials.put("InterProcessMutex, the leader stopped", KilledServers::mutexWithFrozenLeader);
         trials.put("CuratorCache, its server killed", KilledServers::cache);
         trials.put("GroupMember, its server killed", KilledServers::group);
         trials.put("empty containers", Framework::emptyContainers);

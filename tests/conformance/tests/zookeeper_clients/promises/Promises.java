@@ -10,7 +10,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The words in which a program puts promises to the test, and asks for servers to be killed.
+ * The words in which a program puts promises to the test, and asks for servers to be killed or stopped.
  *
  * <p>Comes in: trials; answers, on the standard input. Goes out: a line for each promise that was kept, or
  * one for the first that was violated, and the end of the program. Must never wait for anything without a
@@ -49,6 +49,16 @@ final class Promises {
     /** Has a server that was killed started again. */
     static void start(String address) throws IOException {
         ask("start " + address);
+    }
+
+    /** Has a server stopped, which lives and says nothing; gives its address. */
+    static String freeze(String which) throws IOException {
+        return ask("freeze " + which);
+    }
+
+    /** Lets a server that was stopped go on. */
+    static void thaw(String address) throws IOException {
+        ask("thaw " + address);
     }
 
     private static String ask(String line) throws IOException {
