@@ -49,14 +49,16 @@ fn quorate_answers_a_script_as_zookeeper_does() {
     });
 }
 
-/// Gives every server the administrator that the other server has.
+/// Gives every server the administrator that the other server has, and what else it is told.
 async fn name_administrator(cluster: &mut Cluster) -> Result<()> {
     for server in cluster.servers() {
         cluster.take(server)?.terminate().await?;
         let path = cluster.server_folder(server).join("quorate.toml");
         let text = std::fs::read_to_string(&path)?;
         let section = format!("[zookeeper]\nsuper_digest = \"{SUPER_DIGEST}\"");
-        std::fs::write(path, text.replace("[zookeeper]", &section))?;
+        let text = text.replace("[zookeeper]", &section);
+        let text = text.replace("[limits]", "[limits]\nenforces_quotas = true");
+        std::fs::write(path, text)?;
     }
     for server in cluster.servers() {
         cluster.start_server(server)?;

@@ -205,7 +205,6 @@ fn the_document_holds_the_table() {
 fn what_is_dangerous_to_leave_out_is_refused_with_what_to_do() {
     for (line, wanted) in [
         ("secureClientPort=2281", "no TLS port for ZooKeeper clients yet"),
-        ("enforceQuota=true", "no quotas yet"),
         ("sessionRequireClientSASLAuth=true", "cannot be asked for yet"),
         ("quorum.auth.enableSasl=true", "mutual TLS"),
         ("weight.1=2", "other majorities decide"),
