@@ -6,6 +6,7 @@
 //! zxid z is proposed at index z.
 
 use crate::Replica;
+use crate::boundary::Action;
 use crate::connection::to_usize;
 use crate::forward::Source;
 use crate::leading::{HeldAnswer, Leading};
