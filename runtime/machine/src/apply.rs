@@ -11,10 +11,11 @@ use crate::items::{
     Component, KeptReply, Member, MemberStanding, MembershipChange, Mount, Session, Ticket,
     TimerKey,
 };
+use crate::quota::{self, Difference};
 use crate::request::Stamp;
 use crate::tables::{
     Chunks, Components, Deadlines, Due, Ephemerals, KeptReplies, Members, MembershipChanges,
-    Mounts, ObjectTickets, SessionTickets, Sessions, State, Tickets, Timers, Znodes,
+    Mounts, ObjectTickets, Quotas, SessionTickets, Sessions, State, Tickets, Timers, Znodes,
 };
 use crate::transaction::{Origin, Transaction};
 use crate::znode::{self, TreeKey, Znode, ZnodeKind};
@@ -182,6 +183,11 @@ pub(crate) fn index_znode(
         owners.0.inspect(|owner| state.put::<Ephemerals>((*owner, path.clone()), None));
         owners.1.inspect(|owner| state.put::<Ephemerals>((*owner, path.clone()), Some(())));
     }
+    if before.is_none() != after.is_none()
+        && let Some(limited) = quota::limited_by(path)
+    {
+        state.put::<Quotas>(limited, after.map(|_| ()));
+    }
     let dues = (before.and_then(Znode::due_ms), after.and_then(Znode::due_ms));
     move_deadline(state, dues.0, dues.1, || Due::Znode(path.clone()));
 }
@@ -246,6 +252,8 @@ fn create_znode(state: &mut impl State, stamp: Stamp, change: &Change, applied: 
     });
     put_znode(state, &parent_path, Some(&before), Some(parent));
     put_znode(state, path, None, Some(znode));
+    quota::begin_stats(state, path);
+    quota::account(state, path, Difference::created(data));
 }
 
 fn delete_znode(state: &mut impl State, stamp: Stamp, path: &ZnodePath, applied: &mut Applied) {
@@ -271,6 +279,7 @@ fn delete_znode(state: &mut impl State, stamp: Stamp, path: &ZnodePath, applied:
     });
     put_znode(state, path, Some(&znode), None);
     put_znode(state, &parent_path, Some(&before), Some(parent));
+    quota::account(state, path, Difference::deleted(&znode.data));
 }
 
 fn set_data(state: &mut impl State, stamp: Stamp, change: &Change, applied: &mut Applied) {
@@ -292,6 +301,7 @@ fn set_data(state: &mut impl State, stamp: Stamp, change: &Change, applied: &mut
         parent_acl: None,
     });
     put_znode(state, path, Some(&before), Some(after));
+    quota::account(state, path, Difference::set(&before.data, data));
 }
 
 fn set_acl(state: &mut impl State, path: &ZnodePath, acl: &[AclEntry], version: i32) {

@@ -26,6 +26,7 @@ mod items;
 mod machine;
 mod outstanding;
 mod prepare;
+mod quota;
 #[cfg(test)]
 mod random;
 mod read;

@@ -12,9 +12,11 @@ use crate::prepare::{self, Work};
 use crate::request::{Identity, Prepared, Request, Stamp};
 use crate::shadow::{self, Shadow};
 use crate::tables::{Deadlines, MembershipChanges, Overlay, scan_merged};
+use crate::transaction::Transaction;
 use crate::view::LogLine;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
@@ -31,6 +33,7 @@ pub struct Outstanding {
     faults: BTreeMap<ZnodePath, u32>,
     replied_below: BTreeMap<SessionId, u64>,
     log: Vec<LogLine>,
+    warnings: Vec<String>,
     record_calls: bool,
     objection: Option<Refusal>,
     shadows: BTreeMap<ZnodePath, Shadow>,
@@ -53,6 +56,7 @@ impl Outstanding {
             faults: BTreeMap::new(),
             replied_below: BTreeMap::new(),
             log: Vec::new(),
+            warnings: Vec::new(),
             record_calls: true,
             objection: None,
             shadows: BTreeMap::new(),
@@ -136,6 +140,9 @@ impl Outstanding {
         self.replied_below = work.replied_below;
         let room = LOG_LINES_MAX.saturating_sub(self.log.len());
         self.log.extend(work.log.into_iter().take(room));
+        if let Prepared::Transaction(Transaction { reply: Some(Ok(_)), .. }) = &prepared {
+            self.warnings.extend(work.warnings);
+        }
         if let Prepared::Transaction(_) = prepared {
             self.tip = Some(stamp.zxid);
             self.time_ms = time_ms;
@@ -183,6 +190,11 @@ impl Outstanding {
     #[must_use]
     pub fn faults(&self, mount: &ZnodePath) -> u32 {
         self.faults.get(mount).copied().unwrap_or(0)
+    }
+
+    /// What the operator is to be warned of, since the last call.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.warnings)
     }
 
     /// What recipes logged since the last call; beyond a bound, lines are dropped.

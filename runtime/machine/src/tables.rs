@@ -50,6 +50,9 @@ pub(crate) trait State {
         visit: &mut dyn FnMut(&T::Key, &T::Value) -> bool,
     ) -> usize;
 
+    /// Whether there is no entry, not even one that is taken out by what is outstanding.
+    fn is_empty<T: Table>(&self) -> bool;
+
     /// Whether the key is there.
     fn has<T: Table>(&self, key: &T::Key) -> bool {
         self.get::<T>(key).is_some()
@@ -225,6 +228,8 @@ tables! {
         SessionTickets session_tickets: (SessionId, TicketId);
         ObjectTickets object_tickets: (ZnodePath, String, TicketId);
         Deadlines deadlines: (u64, Due);
+        // Paths whose limits are set: of the znodes `zookeeper_limits`.
+        Quotas quotas: ZnodePath;
     }
 }
 
@@ -310,6 +315,10 @@ impl State for Tables {
             digest = digest.wrapping_sub(T::digest(&kept, &before));
         }
         self.digest = digest;
+    }
+
+    fn is_empty<T: Table>(&self) -> bool {
+        self.count::<T>() == 0
     }
 
     fn scan<T: Table>(
@@ -409,6 +418,10 @@ impl State for Layered {
 
     fn put<T: Table>(&mut self, key: T::Key, value: Option<T::Value>) {
         T::pending_mut(&mut self.overlay).put(key, value);
+    }
+
+    fn is_empty<T: Table>(&self) -> bool {
+        self.base.is_empty::<T>() && T::pending(&self.overlay).len() == 0
     }
 
     fn scan<T: Table>(

@@ -149,6 +149,11 @@ pub enum Action {
         /// To be encoded.
         frame: PeerFrame,
     },
+    /// Tell the operator of something that may become wrong.
+    Warn {
+        /// What.
+        text: String,
+    },
     /// Close the connection to a peer.
     ClosePeer {
         /// Which member.

@@ -181,15 +181,20 @@ impl<E: RecipeExecutor> Replica<E> {
         if !outside.is_empty() {
             return self.let_join(&outside);
         }
-        let promoted = open.iter().filter(|step| step.step == MembershipStep::Promote);
-        if promoted.clone().any(|step| self.is_unheard(step.server)) {
+        match self.take_steps(&open) {
+            // Who has joined for this change has to leave again first.
+            Next::End(Err(_)) if !enlisted.is_empty() => self.wait_for_joining(&enlisted),
+            next => next,
+        }
+    }
+
+    fn take_steps(&mut self, open: &[MemberStep]) -> Next {
+        let mut promoted = open.iter().filter(|step| step.step == MembershipStep::Promote);
+        if promoted.any(|step| self.is_unheard(step.server)) {
             return Next::Wait;
         }
-        if let Err(refusal) = self.check_steps(&open) {
-            return match enlisted.is_empty() {
-                true => Next::End(Err(refusal)),
-                false => self.wait_for_joining(&enlisted),
-            };
+        if let Err(refusal) = self.check_steps(open) {
+            return Next::End(Err(refusal));
         }
         let here = self.settings.identity.server;
         if open.iter().any(|step| step.server == here && takes_vote(step.step)) {
@@ -222,8 +227,9 @@ impl<E: RecipeExecutor> Replica<E> {
         if self.is_joining_over() {
             let names: Vec<String> = servers.iter().map(|server| format!("{server}")).collect();
             return Next::End(refused(format!(
-                "new servers did not catch up within {} s, among them {}: start them, see that their \
-                 addresses are right and that their configuration lets them join, then try again",
+                "the members to be were not ready within {} s: see that the new ones ({}) run, at the \
+                 addresses given and configured to join, and that a quorum of all is connected, then \
+                 try again",
                 JOINING_MS_MAX / 1_000,
                 names.join(", ")
             )));

@@ -6,6 +6,7 @@
 //! zxid z is proposed at index z.
 
 use crate::Replica;
+use crate::boundary::Action;
 use crate::connection::to_usize;
 use crate::forward::Source;
 use crate::leading::{HeldAnswer, Leading};
@@ -109,6 +110,8 @@ impl<E: RecipeExecutor> Replica<E> {
         let stamp = Stamp { zxid, time_ms: leading.time.stamp_ms(self.now) };
         let prepared =
             leading.outstanding.prepare(&self.machine, &mut self.executor, stamp, request);
+        let warnings = leading.outstanding.take_warnings();
+        self.actions.extend(warnings.into_iter().map(|text| Action::Warn { text }));
         match prepared {
             Prepared::Transaction(transaction) => self.propose(zxid, &transaction),
             Prepared::Answer(outcome) => self.hold_answer(source, outcome),

@@ -245,6 +245,7 @@ impl Shell {
                 give(&self.performers.compiler, CompileJob::Remove { digest });
             }
             Action::Alarm { text } => tracing::error!(alarm = text, "alarm"),
+            Action::Warn { text } => tracing::warn!("{text}"),
             Action::ShutdownComplete => self.standing.shut_down = true,
         }
     }

@@ -98,6 +98,8 @@ limits! {
     append_bytes_max: u32 = MIB, tested 4 * KIB;
     /// Append messages on their way to one follower.
     appends_inflight_max: u32 = 64, tested 2;
+    /// Whether what passes a hard limit of a subtree's quota is refused. ZooKeeper's `enforceQuota`.
+    enforces_quotas: bool = false, tested true;
     /// Members, those removed included: their ids stay on record.
     members_max: u32 = 1_024, tested 64;
     /// Bytes of one address of a member, host and port.

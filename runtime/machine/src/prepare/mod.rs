@@ -71,6 +71,8 @@ pub(crate) struct Work {
     pub(crate) objection: Option<Refusal>,
     pub(crate) shadows: BTreeMap<ZnodePath, Shadow>,
     pub(crate) log: Vec<LogLine>,
+    /// For the operator.
+    pub(crate) warnings: Vec<String>,
     scratch: Applied,
     /// What is applied when the transaction is made.
     #[cfg(feature = "planted-bugs")]
@@ -127,6 +129,7 @@ impl Work {
             objection: None,
             shadows: BTreeMap::new(),
             log: Vec::new(),
+            warnings: Vec::new(),
             scratch: Applied::default(),
             #[cfg(feature = "planted-bugs")]
             applied: Zxid(0),

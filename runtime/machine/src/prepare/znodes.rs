@@ -9,6 +9,7 @@ use crate::change::{AclSource, Change};
 use crate::executor::{RecipeEvent, RecipeExecutor};
 use crate::items::Mount;
 use crate::prepare::recipes::Handled;
+use crate::quota::{self, Difference};
 use crate::system::{self, is_system};
 use crate::tables::State;
 use crate::znode::{TTL_MS_MAX, Znode, ZnodeKind};
@@ -63,6 +64,21 @@ impl Work {
             return Ok(());
         }
         refuse(ErrorCode::QuotaExceeded, format!("a znode holds at most {max} bytes"))
+    }
+
+    /// Refuses what passes a hard limit of a subtree, if that is wanted; warns of soft ones. What
+    /// recipes write is counted and never refused.
+    fn check_quota(&mut self, path: &ZnodePath, difference: Difference) -> Result<(), Refusal> {
+        for passed in quota::passed(&self.state, path, difference) {
+            match passed.is_hard {
+                true if self.limits.enforces_quotas => {
+                    return refuse(ErrorCode::QuotaExceeded, passed.text);
+                }
+                true => {}
+                false => self.warnings.push(passed.text),
+            }
+        }
+        Ok(())
     }
 
     /// Refuses plain writes below a closed mount; remembers those below an open one.
@@ -147,6 +163,7 @@ fn create(
         return refuse(ErrorCode::NoChildrenForEphemerals, message);
     }
     work.check_data_size(creation.data)?;
+    work.check_quota(&path, Difference::created(creation.data))?;
     // The request's data is a slice of a whole frame, which a small znode must not keep alive.
     let data = creation.data.copied();
     work.change(Change::CreateZnode { path: path.clone(), data, acl, kind });
@@ -233,6 +250,7 @@ fn set_data(
     }
     work.check_ungoverned(path)?;
     work.check_data_size(data)?;
+    work.check_quota(path, Difference::set(&znode.data, data))?;
     check_version(znode.version, expected_version)?;
     let version = next_version(znode.version);
     work.change(Change::SetData { path: path.clone(), data: data.copied(), version });

@@ -3,6 +3,7 @@
 mod harness;
 mod members;
 mod mounts;
+mod quotas;
 mod randomized;
 mod reads;
 mod recipes;

@@ -5,8 +5,10 @@
 use super::harness::{
     Client, Harness, ORIGIN, PASSWORD, call, component, create, delete, mount, path, upload,
 };
+use super::quotas::{set_quota, stats};
 use crate::machine::Machine;
 use crate::outstanding::Outstanding;
+use crate::quota;
 use crate::random::Random;
 use crate::request::{Identity, Prepared, Request, Stamp};
 use alloc::format;
@@ -22,6 +24,9 @@ const CALLS: [&str; 14] = [
     "acquire", "acquire", "acquire", "release", "release", "trap", "flood", "refuse", "leak",
     "lease", "wobble", "touch", "both", "holder",
 ];
+
+/// Paths with limits, in most worlds.
+const QUOTAS: [&str; 2] = ["/a", "/locks"];
 
 struct World {
     random: Random,
@@ -44,6 +49,12 @@ impl World {
         let mut client = harness.open("operator");
         let digest = harness.mount(&mut client, "/locks", false);
         harness.ask(&mut client, mount("/open", digest, true)).unwrap();
+        if !seed.is_multiple_of(3) {
+            for of in QUOTAS {
+                let limits = "count=2,bytes=-1=;countHardLimit=4;byteHardLimit=900";
+                set_quota(&mut harness, &mut client, of, limits);
+            }
+        }
         let at_once = harness.machine.clone();
         World {
             random: Random::new(seed),
@@ -200,6 +211,10 @@ impl World {
         self.at_once_outstanding.applied(stamp.zxid);
         assert_eq!(self.at_once_outstanding.entry_count(), 0, "seed {seed}");
         self.states.push((stamp.zxid, self.at_once.clone()));
+        for of in QUOTAS.into_iter().filter(|_| !seed.is_multiple_of(3)) {
+            let counted = quota::recounted(&*self.at_once.tables, &path(of));
+            assert_eq!(stats(&self.at_once, of), counted, "seed {seed}: {request:?}");
+        }
         for result in applied.connections {
             let grant = result.outcome.unwrap();
             let known = self.clients.iter_mut().find(|client| client.session == grant.session);

@@ -47,11 +47,14 @@ configurable! {
 /// Reads the section over `limits`.
 pub(super) fn read(root: &Section<'_>, limits: &mut Limits) -> Result<(), ConfigurationError> {
     let mut known = NAMES.to_vec();
-    known.push("recipe_fuel_max");
+    known.extend(["recipe_fuel_max", "enforces_quotas"]);
     let Some(section) = root.section("limits", &known)? else { return Ok(()) };
     read_rows(&section, limits)?;
     if let Some(fuel) = section.integer("recipe_fuel_max", 100_000..=1_000_000_000)? {
         limits.recipe_fuel_max = fuel;
+    }
+    if let Some(enforces) = section.boolean("enforces_quotas")? {
+        limits.enforces_quotas = enforces;
     }
     Ok(())
 }

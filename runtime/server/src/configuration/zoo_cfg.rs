@@ -499,6 +499,7 @@ impl<'a, S: Surroundings> Reading<'a, S> {
     }
 
     fn read_limits(&mut self, limits: &mut Limits) -> Result<(), ConfigurationError> {
+        limits.enforces_quotas = self.given.boolean("enforceQuota")?;
         let tick_ms = match self.given.number("tickTime")? {
             None if !self.given.has("tickTime") => TICK_MS,
             None | Some(0) => {

@@ -13,7 +13,7 @@ fn a_bench_of_two_ensembles_measures_both_and_leaves_nothing() {
         let one = cluster.zookeeper_address(ServerId(1))?.to_string();
         let words = ["bench", "zk", "--servers", &all, "--beside", &one, "--seconds", "1"];
         let few = ["--outstanding", "1,48", "--rounds", "1", "--warm-up-seconds", "0"];
-        let figures = tool.done(&[words, few].concat())?;
+        let figures = tool.done(&[&words[..], &few].concat())?;
         let rows = figures["rows"].as_array().context("rows")?;
         let seen: Vec<_> =
             rows.iter().map(|row| (row["load"].as_str(), row["outstanding"].as_u64())).collect();

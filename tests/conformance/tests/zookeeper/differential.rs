@@ -36,9 +36,13 @@ fn quorate_answers_a_script_as_zookeeper_does() {
         .await?;
         drop(original);
         let address = {
-            // The administrator that the other server has.
-            let line = format!("super_digest = \"{SUPER_DIGEST}\"");
-            cluster.restart_with_zookeeper_lines(&line).await?;
+            // The administrator that the other server has, and what else it is told.
+            let section = format!("[zookeeper]\nsuper_digest = \"{SUPER_DIGEST}\"");
+            let edit = |text: &str| {
+                let text = text.replace("[zookeeper]", &section);
+                text.replace("[limits]", "[limits]\nenforces_quotas = true")
+            };
+            cluster.reconfigure(edit).await?;
             let (follower, ..) = cluster.roles().await?;
             cluster.zookeeper_address(follower)?
         };

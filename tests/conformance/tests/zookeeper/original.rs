@@ -55,6 +55,7 @@ impl Original {
         let log = File::create(folder.path().join("log"))?;
         let child = Command::new("java")
             .args(["-Xmx256m", "-Dzookeeper.forceSync=no", "-Dzookeeper.extendedTypesEnabled=true"])
+            .arg("-Dzookeeper.enforceQuota=true")
             .arg(format!("-Dzookeeper.DigestAuthenticationProvider.superDigest={SUPER_DIGEST}"))
             .args(["-cp", CLASS_PATH, "org.apache.zookeeper.server.ZooKeeperServerMain"])
             .arg(configuration)

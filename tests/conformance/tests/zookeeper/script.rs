@@ -6,6 +6,7 @@
 mod access;
 mod creation;
 mod ends;
+mod quota;
 mod several;
 mod tree;
 mod watches;
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<Step> {
         access::steps(),
         several::steps(),
         watches::steps(),
+        quota::steps(),
         ends::steps(),
     ]
     .concat()

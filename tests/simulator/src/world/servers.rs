@@ -385,6 +385,7 @@ impl World {
             }
             Action::RemoveComponent { digest } => self.servers[&id].catalogue.remove(&digest),
             Action::Alarm { text } => self.on_alarm(id, text),
+            Action::Warn { .. } => {}
             Action::PeersChanged { members } => self.on_peers_changed(id, members),
             Action::ShutdownComplete => self.end_in_order(id),
         }

@@ -194,11 +194,7 @@ const BASIC: &[Row] = &[
         &[],
         "whatever came during one sync of the log shares the next",
     ),
-    refused(
-        &["enforceQuota"],
-        OFF,
-        "there are no quotas yet, and clients would write beyond theirs; remove it to go without",
-    ),
+    honoured(&["enforceQuota"], "`true`: what passes a hard limit of a subtree's quota is refused"),
     warned(&["digest.enabled"], ON, "digests are always made and compared"),
     warned(&["snapshot.compression.method"], &[""], "snapshots are not compressed"),
     warned(

@@ -212,7 +212,6 @@ fn what_is_dangerous_to_leave_out_is_refused_with_what_to_do() {
         ("ssl.clientAuth=maybe", "must be none, want or need, not `maybe`"),
         ("secureClientPortAddress=::1", "without `secureClientPort`"),
         ("secureClientPort=70000", "must be a port"),
-        ("enforceQuota=true", "no quotas yet"),
         ("sessionRequireClientSASLAuth=true", "cannot be asked for yet"),
         ("quorum.auth.enableSasl=true", "mutual TLS"),
         ("weight.1=2", "other majorities decide"),
