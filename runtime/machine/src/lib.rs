@@ -38,6 +38,7 @@ mod tests;
 mod transaction;
 mod view;
 mod watch;
+mod whole;
 mod znode;
 
 pub use applied::{Applied, AppliedReply, ConnectionResult, SessionGrant, ZnodeEvent};
@@ -57,4 +58,5 @@ pub use view::{
     ViewZnode,
 };
 pub use watch::WatchTable;
+pub use whole::{NoTree, WholeZnode};
 pub use znode::{CONTAINER_EMPTY_MS, TTL_MS_MAX, ZnodeKind};

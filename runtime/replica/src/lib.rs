@@ -22,6 +22,7 @@ mod connection;
 mod consensus;
 mod delivery;
 mod forward;
+mod founding;
 mod leading;
 mod membership;
 mod peer;
@@ -37,6 +38,7 @@ pub mod zookeeper;
 
 pub use boundary::{Action, Input, Now};
 pub use codec::is_append;
+pub use founding::Founding;
 pub use quorate_raft::SnapshotMark;
 pub use quorate_types::MemberAddress;
 pub use settings::{Settings, Verify};

@@ -28,6 +28,7 @@ mod number;
 mod record;
 mod reply;
 mod request;
+pub mod stored;
 
 pub use frame::{Cut, FourLetterWord, Frames, Received, cut};
 pub use handshake::{
