@@ -91,10 +91,10 @@ fn digest_word(check: DigestCheck) -> &'static str {
 fn text_of(arguments: &ImportZooKeeperArguments, report: &Report) -> String {
     let (origin, figures, transfer) = (&report.origin, &report.figures, &report.transfer);
     let mut text = String::new();
-    let snapshot = origin.snapshot.as_ref().map_or_else(
-        || String::from("no snapshot"),
-        |path| path.display().to_string(),
-    );
+    let snapshot = origin
+        .snapshot
+        .as_ref()
+        .map_or_else(|| String::from("no snapshot"), |path| path.display().to_string());
     let logs = origin.logs.len();
     let _ = writeln!(
         text,
@@ -112,18 +112,31 @@ fn text_of(arguments: &ImportZooKeeperArguments, report: &Report) -> String {
         "dropped: {} ephemerals of {} sessions{}",
         transfer.ephemerals.len(),
         transfer.sessions,
-        if arguments.list_ephemerals.is_some() { "" } else { "; --list-ephemerals FILE names them" }
+        if arguments.list_ephemerals.is_some() {
+            ""
+        } else {
+            "; --list-ephemerals FILE names them"
+        }
     );
     for warning in warnings(report) {
         let _ = writeln!(text, "warning: {warning}");
     }
     let _ = writeln!(text, "sha-256 of paths, data, ACLs and stats: {}", figures.sha256);
     if report.servers.is_empty() {
-        let _ = write!(text, "nothing was written; the first transaction would be {:#x}", report.first_zxid.0);
+        let _ = write!(
+            text,
+            "nothing was written; the first transaction would be {:#x}",
+            report.first_zxid.0
+        );
         return text;
     }
     for server in &report.servers {
-        let _ = writeln!(text, "server {}: written and read back equal, {}", server.server, server.folder.display());
+        let _ = writeln!(
+            text,
+            "server {}: written and read back equal, {}",
+            server.server,
+            server.folder.display()
+        );
     }
     let next = match &arguments.out {
         Some(_) => {
@@ -164,7 +177,9 @@ fn json_of(report: &Report) -> Value {
     let ephemerals: Vec<Value> = transfer
         .ephemerals
         .iter()
-        .map(|dropped| json!({ "path": dropped.path, "session": format!("{:#x}", dropped.session) }))
+        .map(
+            |dropped| json!({ "path": dropped.path, "session": format!("{:#x}", dropped.session) }),
+        )
         .collect();
     let servers: Vec<Value> = report
         .servers

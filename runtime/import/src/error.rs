@@ -10,7 +10,8 @@ use std::io;
 use std::path::PathBuf;
 
 /// What to do about a damaged file.
-const ELSEWHERE: &str = "take the data directory of another server of the ensemble, or a backup of it";
+const ELSEWHERE: &str =
+    "take the data directory of another server of the ensemble, or a backup of it";
 
 /// Why an import does not work.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +158,11 @@ pub enum ImportError {
         found: i64,
     },
     /// Znodes that quorate cannot hold.
-    #[error("{} cannot be imported; change or delete them in the ZooKeeper first:\n  {}", counted(list), shown(list))]
+    #[error(
+        "{} cannot be imported; change or delete them in the ZooKeeper first:\n  {}",
+        counted(list),
+        shown(list)
+    )]
     OverLimits {
         /// Each, with the reason.
         list: Vec<String>,

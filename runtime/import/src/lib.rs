@@ -129,8 +129,8 @@ impl Import {
         let first_zxid = transfer::seed_of(origin.last_zxid, source.epoch)?;
         let mut transfer = transfer::drop_sessions(&mut tree, first_zxid);
         let limits = cluster.as_ref().map_or(Limits::PRODUCTION, |cluster| cluster.limits);
-        let time_ms = transfer::newest_time_ms(&tree)
-            .max(u64::try_from(origin.last_time_ms).unwrap_or(0));
+        let time_ms =
+            transfer::newest_time_ms(&tree).max(u64::try_from(origin.last_time_ms).unwrap_or(0));
         let znodes = transfer::transfer(&tree, &limits, time_ms, &mut transfer)?;
         let machine = Machine::with_znodes(limits, (first_zxid, time_ms), znodes)
             .expect("the transfer checks parents, and paths are keys");

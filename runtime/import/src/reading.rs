@@ -161,8 +161,7 @@ impl Reading<'_> {
     /// Takes a snapshot in; gives the last transaction that it holds effects of.
     fn snapshot(&mut self, file: &StoredFile) -> Result<i64, ImportError> {
         let bytes = source::read(&file.path)?;
-        let damaged =
-            |error| ImportError::SnapshotDamaged { path: file.path.clone(), error };
+        let damaged = |error| ImportError::SnapshotDamaged { path: file.path.clone(), error };
         let (mut reader, start) = SnapshotReader::open(&bytes).map_err(damaged)?;
         // Checked as a whole before any of it counts: a byte spoilt in a path would look like a tree
         // that ZooKeeper wrote wrongly.
@@ -240,11 +239,7 @@ impl Reading<'_> {
     }
 
     /// `needed`: the last transaction that the snapshot read holds effects of.
-    fn check_complete(
-        &self,
-        read: Option<&StoredFile>,
-        needed: i64,
-    ) -> Result<(), ImportError> {
+    fn check_complete(&self, read: Option<&StoredFile>, needed: i64) -> Result<(), ImportError> {
         let last = self.last_zxid;
         let early = |path: &Path, needed| {
             Err(ImportError::LogEndsEarly { path: path.to_owned(), needed, last })
@@ -272,9 +267,7 @@ impl Reading<'_> {
         match logged.digest == found {
             true => Ok(DigestCheck::Equal),
             false if ignore => Ok(DigestCheck::Ignored),
-            false => {
-                Err(ImportError::Digest { zxid: logged.zxid, logged: logged.digest, found })
-            }
+            false => Err(ImportError::Digest { zxid: logged.zxid, logged: logged.digest, found }),
         }
     }
 }
@@ -284,6 +277,3 @@ fn check_whole(mut reader: SnapshotReader<'_>) -> Result<(), StoredError> {
     while reader.next_znode()?.is_some() {}
     reader.finish().map(drop)
 }
-
-#[cfg(test)]
-mod tests;

@@ -110,8 +110,7 @@ fn load_toml(path: &PathBuf) -> Result<Configured, ImportError> {
 }
 
 fn files_of_cluster(folder: &Path) -> Result<Vec<PathBuf>, ImportError> {
-    let unreadable =
-        |source| ImportError::Unreadable { path: folder.to_owned(), source };
+    let unreadable = |source| ImportError::Unreadable { path: folder.to_owned(), source };
     let entries = fs::read_dir(folder).map_err(unreadable)?;
     let mut paths: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path().join("quorate.toml"))).collect();
@@ -134,7 +133,8 @@ fn check_one_cluster(all: &[Configured]) -> Result<(), ImportError> {
         if config.join {
             return Err(ImportError::Servers(format!(
                 "{} joins a running cluster, which gives it everything: an import is for the servers that a \
-                 cluster begins with", path.display()
+                 cluster begins with",
+                path.display()
             )));
         }
         if config.cluster != first.config.cluster || config.members != first.config.members {

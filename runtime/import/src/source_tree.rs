@@ -122,25 +122,35 @@ impl SourceTree {
     }
 
     /// Applies a transaction of a log.
-    pub(crate) fn apply(&mut self, header: &TransactionHeader, transaction: &StoredTransaction<'_>) {
+    pub(crate) fn apply(
+        &mut self,
+        header: &TransactionHeader,
+        transaction: &StoredTransaction<'_>,
+    ) {
         match transaction {
             StoredTransaction::Create(created) | StoredTransaction::Create2(created) => {
                 self.create_znode(header, created);
             }
-            StoredTransaction::CreateTtl(created) => self.create(header, Creation {
-                path: created.path,
-                data: created.data.clone(),
-                acl: &created.acl,
-                ephemeral_owner: (EXTENDED_MASK | created.ttl_ms.cast_unsigned()).cast_signed(),
-                parent_cversion: Some(created.parent_cversion),
-            }),
-            StoredTransaction::CreateContainer(created) => self.create(header, Creation {
-                path: created.path,
-                data: created.data.clone(),
-                acl: &created.acl,
-                ephemeral_owner: CONTAINER_OWNER,
-                parent_cversion: Some(created.parent_cversion),
-            }),
+            StoredTransaction::CreateTtl(created) => self.create(
+                header,
+                Creation {
+                    path: created.path,
+                    data: created.data.clone(),
+                    acl: &created.acl,
+                    ephemeral_owner: (EXTENDED_MASK | created.ttl_ms.cast_unsigned()).cast_signed(),
+                    parent_cversion: Some(created.parent_cversion),
+                },
+            ),
+            StoredTransaction::CreateContainer(created) => self.create(
+                header,
+                Creation {
+                    path: created.path,
+                    data: created.data.clone(),
+                    acl: &created.acl,
+                    ephemeral_owner: CONTAINER_OWNER,
+                    parent_cversion: Some(created.parent_cversion),
+                },
+            ),
             StoredTransaction::Delete(deleted) | StoredTransaction::DeleteContainer(deleted) => {
                 self.delete(deleted.path, header.zxid);
             }
@@ -149,9 +159,8 @@ impl SourceTree {
             }
             StoredTransaction::SetAcl(set) => self.set_acl(set),
             StoredTransaction::Multi(multi) => {
-                let fails = |item: &StoredTransaction<'_>| {
-                    matches!(item, StoredTransaction::Error(_))
-                };
+                let fails =
+                    |item: &StoredTransaction<'_>| matches!(item, StoredTransaction::Error(_));
                 if !multi.items.iter().any(|item| fails(&item.0)) {
                     multi.items.iter().for_each(|item| self.apply(header, &item.0));
                 }
@@ -167,13 +176,16 @@ impl SourceTree {
     }
 
     fn create_znode(&mut self, header: &TransactionHeader, created: &CreatedZnode<'_>) {
-        self.create(header, Creation {
-            path: created.path,
-            data: created.data.clone(),
-            acl: &created.acl,
-            ephemeral_owner: if created.ephemeral { header.session } else { 0 },
-            parent_cversion: created.parent_cversion.filter(|cversion| *cversion != -1),
-        });
+        self.create(
+            header,
+            Creation {
+                path: created.path,
+                data: created.data.clone(),
+                acl: &created.acl,
+                ephemeral_owner: if created.ephemeral { header.session } else { 0 },
+                parent_cversion: created.parent_cversion.filter(|cversion| *cversion != -1),
+            },
+        );
     }
 
     fn create(&mut self, header: &TransactionHeader, creation: Creation<'_>) {
@@ -245,9 +257,9 @@ impl SourceTree {
     }
 
     fn share(&mut self, entries: &[Acl<'_>]) -> Arc<Vec<AclEntry>> {
-        let key = entries.iter().map(|entry| {
-            (entry.permissions.0, entry.scheme.to_owned(), entry.id.to_owned())
-        });
+        let key = entries
+            .iter()
+            .map(|entry| (entry.permissions.0, entry.scheme.to_owned(), entry.id.to_owned()));
         let entry = |entry: &Acl<'_>| AclEntry {
             permissions: entry.permissions,
             scheme: entry.scheme.to_owned(),
@@ -266,7 +278,10 @@ impl SourceTree {
         match owner {
             0 => Life::Persistent,
             CONTAINER_OWNER => Life::Container,
-            _ if !is_session && bits & EXTENDED_MASK == EXTENDED_MASK && bits & FEATURE_MASK == 0 => {
+            _ if !is_session
+                && bits & EXTENDED_MASK == EXTENDED_MASK
+                && bits & FEATURE_MASK == 0 =>
+            {
                 Life::Ttl(bits & !EXTENDED_MASK)
             }
             _ => Life::Ephemeral(owner),
@@ -298,6 +313,3 @@ impl SourceTree {
 fn key_of(path: &str) -> &str {
     if path == "/" { "" } else { path }
 }
-
-#[cfg(test)]
-mod tests;

@@ -66,8 +66,7 @@ pub(crate) fn seed_of(last_zxid: i64, known_epoch: u64) -> Result<Zxid, ImportEr
 
 /// Takes out of the tree what does not come over.
 pub(crate) fn drop_sessions(tree: &mut SourceTree, seed: Zxid) -> Transfer {
-    let mut transfer =
-        Transfer { sessions: tree.sessions.len() as u64, ..Transfer::default() };
+    let mut transfer = Transfer { sessions: tree.sessions.len() as u64, ..Transfer::default() };
     tree.znodes.remove(CONFIG);
     let owned = |(path, znode): (&Box<str>, &SourceZnode)| match tree.life_of(znode) {
         Life::Ephemeral(session) => Some(DroppedEphemeral { path: path.to_string(), session }),

@@ -61,7 +61,7 @@ pub(crate) fn check_empty(cluster: &NewCluster) -> Result<(), ImportError> {
     cluster.servers.iter().try_for_each(|server| {
         let state = server.folder.join(STATE_FOLDER);
         match fs::read_dir(&state) {
-            Ok(mut entries) if entries.next().is_some() => {
+            Ok(entries) if entries.count() > 0 => {
                 Err(ImportError::NotEmpty { server: server.server, path: state })
             }
             Ok(_) => Ok(()),

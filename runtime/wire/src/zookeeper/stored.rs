@@ -23,7 +23,8 @@ pub use snapshot::{
 };
 pub use transaction::{
     ClosedSession, CreatedContainer, CreatedTtl, CreatedZnode, DataSet, Deleted, MultiItem,
-    StoredAclSet, StoredMulti, StoredTransaction, TransactionDigest, TransactionHeader, VersionChecked,
+    StoredAclSet, StoredMulti, StoredTransaction, TransactionDigest, TransactionHeader,
+    VersionChecked,
 };
 
 use super::record::{DecodeError, Reader, Record, records};

@@ -50,7 +50,7 @@ fn quorate_answers_a_script_as_zookeeper_does() {
 }
 
 /// Gives every server the administrator that the other server has.
-async fn name_administrator(cluster: &mut Cluster) -> Result<()> {
+pub(crate) async fn name_administrator(cluster: &mut Cluster) -> Result<()> {
     for server in cluster.servers() {
         cluster.take(server)?.terminate().await?;
         let path = cluster.server_folder(server).join("quorate.toml");

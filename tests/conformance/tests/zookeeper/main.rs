@@ -2,8 +2,10 @@
 
 mod differential;
 mod explained;
+mod import;
 mod original;
 mod play;
 mod render;
 mod script;
 mod step;
+mod tree;

@@ -102,16 +102,13 @@ impl<'a> LogReader<'a> {
         }
         match self.frame_at(self.position) {
             Framed::Entry(start, end) => {
-                let entry = self.entry(start, end).map_err(|error| StoredError {
-                    at,
-                    fault: StoredFault::Record(error),
-                })?;
+                let entry = self
+                    .entry(start, end)
+                    .map_err(|error| StoredError { at, fault: StoredFault::Record(error) })?;
                 self.position = end + 1;
                 Ok(LogStep::Entry(entry))
             }
-            Framed::Nothing if self.is_blank_from(self.position) => {
-                Ok(LogStep::End(LogEnd::Whole))
-            }
+            Framed::Nothing if self.is_blank_from(self.position) => Ok(LogStep::End(LogEnd::Whole)),
             Framed::Nothing => wrong(StoredFault::AfterEnd),
             Framed::Cut if self.holds_entry_behind(self.position) => wrong(StoredFault::CutInside),
             Framed::Cut => Ok(LogStep::End(LogEnd::Torn { at })),

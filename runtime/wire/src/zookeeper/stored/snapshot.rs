@@ -119,9 +119,7 @@ impl<'a> SnapshotReader<'a> {
     ///
     /// # Errors
     /// The file does not begin as a snapshot does.
-    pub fn open(
-        file: &'a Bytes,
-    ) -> Result<(SnapshotReader<'a>, SnapshotStart<'a>), StoredError> {
+    pub fn open(file: &'a Bytes) -> Result<(SnapshotReader<'a>, SnapshotStart<'a>), StoredError> {
         let reader = Reader::new(file);
         let mut snapshot = SnapshotReader { file, reader, sum: Adler32::new(), summed: 0 };
         FileHeader::expect(&mut snapshot.reader, SNAPSHOT_MAGIC)?;

@@ -206,8 +206,7 @@ impl<'a> Record<'a> for MultiItem<'a> {
             Opcode::from_number(number),
             Some(Opcode::Multi | Opcode::CreateSession | Opcode::CloseSession)
         );
-        let item =
-            if is_single { StoredTransaction::read_body(number, &mut body)? } else { None };
+        let item = if is_single { StoredTransaction::read_body(number, &mut body)? } else { None };
         item.map(MultiItem).ok_or(DecodeError::UnknownNumber { field, number })
     }
 
