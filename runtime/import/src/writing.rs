@@ -60,13 +60,14 @@ fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> ImportError {
 pub(crate) fn check_empty(cluster: &NewCluster) -> Result<(), ImportError> {
     cluster.servers.iter().try_for_each(|server| {
         let state = server.folder.join(STATE_FOLDER);
-        match fs::read_dir(&state) {
-            Ok(entries) if entries.count() > 0 => {
-                Err(ImportError::NotEmpty { server: server.server, path: state })
-            }
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(ImportError::Unreadable { path: state, source }),
+        let entries = match fs::read_dir(&state) {
+            Ok(entries) => entries.count(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(source) => return Err(ImportError::Unreadable { path: state, source }),
+        };
+        match entries {
+            0 => Ok(()),
+            _ => Err(ImportError::NotEmpty { server: server.server, path: state }),
         }
     })
 }

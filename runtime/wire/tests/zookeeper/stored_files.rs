@@ -39,7 +39,7 @@ fn adler32(bytes: &[u8]) -> u32 {
 fn sealed(mut file: Vec<u8>) -> Vec<u8> {
     let sum = u64::from(adler32(&file));
     file.extend(sum.to_be_bytes());
-    file.extend(*hex("000000012f"));
+    file.extend_from_slice(&hex("000000012f"));
     file
 }
 
@@ -109,24 +109,24 @@ fn a_snapshot_is_sessions_acls_znodes_and_a_seal() {
 fn newer_servers_add_a_digest_and_the_last_transaction_each_under_a_seal() {
     let oldest = sealed(hex(SNAPSHOT).to_vec());
     let mut file = oldest.clone();
-    file.extend(*hex("0000000000000009 00000002 00000000deadbeef"));
+    file.extend_from_slice(&hex("0000000000000009 00000002 00000000deadbeef"));
     let with_digest = sealed(file);
     let digest = Some(TreeDigest { zxid: 9, version: 2, digest: 0xdead_beef });
     let end = read_snapshot(&with_digest).unwrap().1;
     assert_eq!(end, SnapshotEnd { digest, last_zxid: None });
 
     let mut file = with_digest;
-    file.extend(*hex("000000000000000a"));
+    file.extend_from_slice(&hex("000000000000000a"));
     let end = read_snapshot(&sealed(file)).unwrap().1;
     assert_eq!(end, SnapshotEnd { digest, last_zxid: Some(10) });
 
     let mut file = oldest.clone();
-    file.extend(*hex("000000000000000a"));
+    file.extend_from_slice(&hex("000000000000000a"));
     let end = read_snapshot(&sealed(file)).unwrap().1;
     assert_eq!(end, SnapshotEnd { digest: None, last_zxid: Some(10) });
 
     let mut file = oldest;
-    file.extend(*hex("0000000000000009 00000001 00000004 64656164"));
+    file.extend_from_slice(&hex("0000000000000009 00000001 00000004 64656164"));
     let end = read_snapshot(&sealed(file)).unwrap().1;
     assert_eq!(end.digest, Some(TreeDigest { zxid: 9, version: 1, digest: 0xdead }));
 }
@@ -134,7 +134,7 @@ fn newer_servers_add_a_digest_and_the_last_transaction_each_under_a_seal() {
 #[test]
 fn a_snapshot_that_is_cut_or_spoilt_anywhere_is_refused() {
     let mut file = sealed(hex(SNAPSHOT).to_vec());
-    file.extend(*hex("0000000000000009 00000002 00000000deadbeef"));
+    file.extend_from_slice(&hex("0000000000000009 00000002 00000000deadbeef"));
     let file = sealed(file);
     let first_seal = sealed(hex(SNAPSHOT).to_vec()).len();
     for length in (0..file.len()).filter(|length| *length != first_seal) {

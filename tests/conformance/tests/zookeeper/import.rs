@@ -72,7 +72,8 @@ fn a_zookeepers_data_is_imported_znode_by_znode() {
             compare(&expected, &given, first)?;
         }
         cluster.assert_equal().await?;
-        let new = cluster.zookeeper_address(cluster.leader().await?)?;
+        let leader = cluster.leader().await?;
+        let new = cluster.zookeeper_address(leader)?;
         blocking(move || goes_on(old, new, first)).await
     });
 }

@@ -59,7 +59,6 @@ impl Original {
         snapshot_transactions: u32,
     ) -> Result<Original> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let data = folder.path().join("data");
         let text = format!(
             "tickTime=500\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
              minSessionTimeout=1000\nmaxSessionTimeout=600000\nmaxClientCnxns=0\n\
