@@ -131,7 +131,10 @@ fn damaged_data_is_refused_and_nothing_is_written() {
         let oldest =
             oldest.file_name().and_then(|name| name.to_str()).context("a name")?.to_owned();
         let from_oldest = ["--snapshot", &*oldest];
-        let (copy, path) = damage("cut-log", "log.", 1, &|bytes| bytes.truncate(bytes.len() / 3))?;
+        let (copy, path) = damage("cut-log", "log.", 1, &|bytes| {
+            let content = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+            bytes.truncate(content / 3);
+        })?;
         let said = import(&copy, &from_oldest)?;
         ensure!(
             said.contains(word(&path)?) || said.contains("those between are missing"),

@@ -72,6 +72,8 @@ impl Original {
         let child = Command::new("java")
             .args(["-Xmx256m", "-Dzookeeper.forceSync=no", "-Dzookeeper.extendedTypesEnabled=true"])
             .arg(snapshot_count)
+            // Room set aside in a log, in KiB; a log of its own for every snapshot would take up a lot.
+            .arg("-Dzookeeper.preAllocSize=64")
             .arg(format!("-Dzookeeper.DigestAuthenticationProvider.superDigest={SUPER_DIGEST}"))
             .args(["-cp", CLASS_PATH, "org.apache.zookeeper.server.ZooKeeperServerMain"])
             .arg(configuration)
