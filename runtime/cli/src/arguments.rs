@@ -189,14 +189,16 @@ pub(crate) enum ClusterCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
-    /// Read the snapshots and logs of a stopped ZooKeeper, 3.4 to 3.9, and write the data directories of
-    /// all servers of a new cluster, or none. Example: quorate import zookeeper --data-dir
-    /// /var/lib/zookeeper --cluster ./cluster --out ./imported
+    /// Write the data directories of all servers of a new cluster, or of none, from the snapshots and logs
+    /// of a stopped ZooKeeper, 3.4 to 3.9. Example: quorate import zookeeper --data-dir /var/lib/zookeeper
+    /// --cluster ./cluster
+    ///
+    /// Of the ensemble's servers, take the one whose last zxid is the highest: the leader or the follower
+    /// that was stopped last. Its files are only read. Sessions and their ephemerals do not come over;
+    /// everything else does, with ACLs and stats.
     Zookeeper(ImportZooKeeperArguments),
 }
 
-/// Of the ensemble's servers, take the one whose last zxid is the highest: a leader or a follower that
-/// was stopped last. Its files are read and never changed.
 #[derive(Args, Debug)]
 pub(crate) struct ImportZooKeeperArguments {
     /// What dataDir names in the ZooKeeper's zoo.cfg; default: what the one --zoo-cfg says.

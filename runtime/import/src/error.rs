@@ -93,7 +93,7 @@ pub enum ImportError {
     },
     /// A log is cut off though others follow.
     #[error(
-        "the log {} is cut off at byte {at}, and the next transaction there is is {next:#x} in {}: what was \
+        "the log {} is cut off at byte {at}, and the next transaction that is there is {next:#x}, in {}: what was \
          between {after:#x} and that is lost here; {ELSEWHERE}", path.display(), next_path.display()
     )]
     LogCut {

@@ -139,7 +139,7 @@ fn what_does_not_fit_is_listed_and_nothing_is_written() {
     let unexplained = StoredZnode { acl: 9, ..znode(StoredStat::default()) };
     let odd = znode(StoredStat { czxid: -5, ..StoredStat::default() });
     znodes.push(("/large", large));
-    znodes.push((&long, znode(StoredStat::default())));
+    znodes.push((long.as_str(), znode(StoredStat::default())));
     znodes.push(("/unexplained", unexplained));
     znodes.push(("/odd", odd));
     server.put("snapshot.0", &snapshot(&[], &znodes));
@@ -156,14 +156,17 @@ fn what_does_not_fit_is_listed_and_nothing_is_written() {
 #[test]
 fn a_failure_after_servers_were_written_leaves_none_of_them() {
     let (server, cluster) = (old_server(), cluster());
-    // A file where the third server's data directory would be.
-    fs::write(cluster.path().join("server-3/data"), "").unwrap();
+    // A server that runs holds this lock; the import meets it last.
+    let third = cluster.path().join("server-3/data");
+    fs::create_dir(&third).unwrap();
+    let lock = fs::File::create(third.join(quorate_server::LOCK_FILE)).unwrap();
+    lock.lock().unwrap();
     let error = run(&import(&server, cluster.path())).unwrap_err();
-    assert!(
-        matches!(error, ImportError::Unwritable { .. } | ImportError::Unreadable { .. }),
-        "{error}"
-    );
-    fs::remove_file(cluster.path().join("server-3/data")).unwrap();
+    assert!(matches!(error, ImportError::ServerRuns { .. }), "{error}");
+    let left: Vec<PathBuf> =
+        fs::read_dir(&third).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [third.join(quorate_server::LOCK_FILE)]);
+    fs::remove_dir_all(&third).unwrap();
     assert_nothing_written(cluster.path());
 }
 
