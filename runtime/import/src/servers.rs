@@ -89,7 +89,7 @@ impl Configurations {
 
     fn load(&self) -> Result<Vec<Configured>, ImportError> {
         match self {
-            Configurations::Files(paths) => paths.iter().map(load_toml).collect(),
+            Configurations::Files(paths) => paths.iter().map(|path| load_toml(path)).collect(),
             Configurations::ZooCfgs(paths) => paths
                 .iter()
                 .map(|path| {
@@ -99,14 +99,14 @@ impl Configurations {
                 .collect(),
             Configurations::Cluster(folder) => {
                 let paths = files_of_cluster(folder)?;
-                paths.iter().map(load_toml).collect()
+                paths.iter().map(|path| load_toml(path)).collect()
             }
         }
     }
 }
 
-fn load_toml(path: &PathBuf) -> Result<Configured, ImportError> {
-    Ok(Configured { path: path.clone(), config: ServerConfig::load(path)? })
+fn load_toml(path: &Path) -> Result<Configured, ImportError> {
+    Ok(Configured { path: path.to_owned(), config: ServerConfig::load(path)? })
 }
 
 fn files_of_cluster(folder: &Path) -> Result<Vec<PathBuf>, ImportError> {

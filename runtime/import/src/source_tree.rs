@@ -54,6 +54,9 @@ pub(crate) struct SourceZnode {
     pub(crate) stat: StoredStat,
 }
 
+/// An ACL's entries, to be compared: permissions, scheme, id.
+type AclKey = Vec<(u32, String, String)>;
+
 /// The tree. The root's path is empty, as in ZooKeeper's files.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SourceTree {
@@ -62,7 +65,7 @@ pub(crate) struct SourceTree {
     ephemerals: HashMap<i64, BTreeSet<Box<str>>>,
     acls: HashMap<i64, Arc<Vec<AclEntry>>>,
     /// Equal ACLs are there once.
-    shared: HashMap<Vec<(u32, String, String)>, Arc<Vec<AclEntry>>>,
+    shared: HashMap<AclKey, Arc<Vec<AclEntry>>>,
 }
 
 /// What a new znode begins with.

@@ -68,11 +68,11 @@ pub(crate) fn seed_of(last_zxid: i64, known_epoch: u64) -> Result<Zxid, ImportEr
 pub(crate) fn drop_sessions(tree: &mut SourceTree, seed: Zxid) -> Transfer {
     let mut transfer = Transfer { sessions: tree.sessions.len() as u64, ..Transfer::default() };
     tree.znodes.remove(CONFIG);
-    let owned = |(path, znode): (&Box<str>, &SourceZnode)| match tree.life_of(znode) {
-        Life::Ephemeral(session) => Some(DroppedEphemeral { path: path.to_string(), session }),
-        Life::Persistent | Life::Container | Life::Ttl(_) => None,
-    };
-    transfer.ephemerals = tree.znodes.iter().filter_map(owned).collect();
+    for (path, znode) in &tree.znodes {
+        if let Life::Ephemeral(session) = tree.life_of(znode) {
+            transfer.ephemerals.push(DroppedEphemeral { path: path.to_string(), session });
+        }
+    }
     for dropped in &transfer.ephemerals {
         tree.znodes.remove(dropped.path.as_str());
         let parent = parent_of(&dropped.path).and_then(|parent| tree.znodes.get_mut(parent));

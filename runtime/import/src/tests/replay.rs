@@ -93,17 +93,14 @@ fn transactions_make_the_tree_that_they_state() {
 
 /// A snapshot of what a server had in memory.
 fn snapshot_of(tree: &SourceTree) -> Vec<u8> {
-    let stored = |(path, znode): (&Box<str>, &crate::source_tree::SourceZnode)| {
+    let mut znodes: Vec<(&str, StoredZnode)> = Vec::new();
+    for (path, znode) in &tree.znodes {
         let acl = match &znode.acl {
             SourceAcl::Open => -1,
             SourceAcl::Listed(_) | SourceAcl::Unexplained(_) => 77,
         };
-        let znode = StoredZnode { data: znode.data.clone(), acl, stat: znode.stat };
-        (path.to_string(), znode)
-    };
-    let znodes: Vec<(String, StoredZnode)> = tree.znodes.iter().map(stored).collect();
-    let znodes: Vec<(&str, StoredZnode)> =
-        znodes.iter().map(|(path, znode)| (path.as_str(), znode.clone())).collect();
+        znodes.push((path, StoredZnode { data: znode.data.clone(), acl, stat: znode.stat }));
+    }
     let sessions: Vec<i64> = tree.sessions.keys().copied().collect();
     snapshot(&sessions, &znodes)
 }

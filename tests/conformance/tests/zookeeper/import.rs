@@ -93,72 +93,98 @@ fn damaged_data_is_refused_and_nothing_is_written() {
         blocking(move || fill(address)).await?;
         drop(original);
         empty(cluster).await?;
-        let tool = Tool::bare()?;
-        let target = cluster_folder(cluster);
-        let import = |copy: &Path, more: &[&str]| -> Result<String> {
-            let words =
-                ["import", "zookeeper", "--data-dir", word(copy)?, "--cluster", word(&target)?];
-            let refused = tool.refused(&[&words, more].concat())?;
-            for server in cluster.servers() {
-                ensure!(!cluster.data_folder(server).exists(), "server {server} got something");
-            }
-            Ok(refused.error)
+        let servers = cluster.servers();
+        let copies = Copies {
+            folder: folder.path().to_owned(),
+            data,
+            target: cluster_folder(cluster),
+            empty: servers.iter().map(|server| cluster.data_folder(*server)).collect(),
+            tool: Tool::bare()?,
         };
-        let damage = |what: &str, kind: &str, place: usize, change: &dyn Fn(&mut Vec<u8>)| {
-            let copy = folder.path().join(what);
-            copy_folder(&data, &copy)?;
-            let files = files_of(&copy, kind)?;
-            let path = files.iter().nth(place).or(files.last()).context("a file")?.clone();
-            let mut bytes = fs::read(&path)?;
-            change(&mut bytes);
-            fs::write(&path, bytes)?;
-            anyhow::Ok((copy, path))
-        };
-        let last = usize::MAX;
-        let (copy, path) = damage("cut-snapshot", "snapshot.", last, &|bytes| {
+        copies.snapshots()?;
+        copies.logs()
+    });
+}
+
+/// Copies of a ZooKeeper's folder, each damaged in one way.
+struct Copies {
+    folder: PathBuf,
+    data: PathBuf,
+    target: PathBuf,
+    /// Folders that nothing may be written to.
+    empty: Vec<PathBuf>,
+    tool: Tool,
+}
+
+impl Copies {
+    /// The damaged file. `place`: which of its kind, from the oldest; the newest if there are fewer.
+    fn damage(
+        &self,
+        name: &str,
+        (kind, place): (&str, usize),
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(PathBuf, PathBuf)> {
+        let copy = self.folder.join(name);
+        copy_folder(&self.data, &copy)?;
+        let files = files_of(&copy, kind)?;
+        let path = files.get(place).or(files.last()).context("a file")?.clone();
+        let mut bytes = fs::read(&path)?;
+        change(&mut bytes);
+        fs::write(&path, bytes)?;
+        Ok((copy, path))
+    }
+
+    /// An import of this copy is refused with these words.
+    fn refuse(&self, copy: &Path, more: &[&str], wanted: &[&str]) -> Result<()> {
+        let target = word(&self.target)?;
+        let words = ["import", "zookeeper", "--data-dir", word(copy)?, "--cluster", target];
+        let said = self.tool.refused(&[&words, more].concat())?.error;
+        ensure!(wanted.iter().all(|part| said.contains(part)), "{said}, not {wanted:?}");
+        ensure!(self.empty.iter().all(|folder| !folder.exists()), "something was written");
+        Ok(())
+    }
+
+    fn snapshots(&self) -> Result<()> {
+        let newest = ("snapshot.", usize::MAX);
+        let (copy, path) = self.damage("cut-snapshot", newest, |bytes| {
             bytes.truncate(bytes.len() / 2);
         })?;
-        let said = import(&copy, &[])?;
-        ensure!(said.contains(word(&path)?) && said.contains("the file ends inside"), "{said}");
-        let (copy, path) = damage("spoilt-snapshot", "snapshot.", last, &|bytes| {
+        self.refuse(&copy, &[], &[word(&path)?, "the file ends inside"])?;
+        let (copy, path) = self.damage("spoilt-snapshot", newest, |bytes| {
             let middle = bytes.len() / 2;
             bytes[middle] ^= 4;
         })?;
-        let said = import(&copy, &[])?;
-        ensure!(said.contains(word(&path)?) && said.contains("is damaged at byte"), "{said}");
+        self.refuse(&copy, &[], &[word(&path)?, "is damaged at byte", "--snapshot NAME"])
+    }
 
-        let oldest = files_of(&data, "snapshot.")?.first().context("a snapshot")?.clone();
-        let oldest =
-            oldest.file_name().and_then(|name| name.to_str()).context("a name")?.to_owned();
-        let from_oldest = ["--snapshot", &*oldest];
-        let (copy, path) = damage("cut-log", "log.", 1, &|bytes| {
+    /// Read from the oldest snapshot on, so that all logs count.
+    fn logs(&self) -> Result<()> {
+        let oldest = files_of(&self.data, "snapshot.")?.first().context("a snapshot")?.clone();
+        let oldest = oldest.file_name().and_then(|name| name.to_str()).context("a name")?;
+        let from_oldest = ["--snapshot", oldest];
+        let (copy, path) = self.damage("cut-log", ("log.", 1), |bytes| {
+            // Inside a transaction: behind its content a log has room set aside.
             let content = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
-            bytes.truncate(content / 3);
+            bytes.truncate(content - 7);
         })?;
-        let said = import(&copy, &from_oldest)?;
-        ensure!(
-            said.contains(word(&path)?) || said.contains("those between are missing"),
-            "{said}"
-        );
-        let (copy, path) = damage("spoilt-log", "log.", 1, &|bytes| bytes[300] ^= 4)?;
-        let said = import(&copy, &from_oldest)?;
-        ensure!(said.contains(word(&path)?) && said.contains("is damaged at byte"), "{said}");
-        let copy = folder.path().join("lost-log");
-        copy_folder(&data, &copy)?;
+        self.refuse(&copy, &from_oldest, &[word(&path)?, "is cut off at byte"])?;
+        let (copy, path) = self.damage("spoilt-log", ("log.", 1), |bytes| bytes[300] ^= 4)?;
+        self.refuse(&copy, &from_oldest, &[word(&path)?, "is damaged at byte"])?;
+        let copy = self.folder.join("lost-log");
+        copy_folder(&self.data, &copy)?;
         fs::remove_file(files_of(&copy, "log.")?.get(1).context("a second log")?)?;
-        let said = import(&copy, &from_oldest)?;
-        ensure!(said.contains("those between are missing"), "{said}");
+        self.refuse(&copy, &from_oldest, &["those between are missing"])?;
 
         // Undamaged, the oldest snapshot and all logs say what the newest does.
         let check = |more: &[&str]| {
-            let words = ["import", "zookeeper", "--check", "--data-dir", word(&data)?];
-            tool.done(&[&words, more].concat())
+            let words = ["import", "zookeeper", "--check", "--data-dir", word(&self.data)?];
+            self.tool.done(&[&words, more].concat())
         };
         let (newest, oldest) = (check(&[])?, check(&from_oldest)?);
         ensure!(newest["sha256"] == oldest["sha256"], "{newest} {oldest}");
         ensure!(oldest["transactions"].as_u64() > newest["transactions"].as_u64(), "{oldest}");
         Ok(())
-    });
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -222,7 +248,7 @@ fn fill_group(client: &mut ZooKeeperClient, group: usize) -> Result<()> {
     create(client, creation(&top, Some(&"x".repeat(group)), CreateMode::Persistent))?;
     let paths: Vec<String> = (0..12).map(|number| format!("{top}/{number}")).collect();
     let created = paths.iter().map(|path| {
-        let data = (group % 3 != 0).then_some(path.as_str());
+        let data = (!group.is_multiple_of(3)).then_some(path.as_str());
         MultiOperation::Create(creation(path, data, CreateMode::Persistent))
     });
     write(client, &Request::Multi(Multi(created.collect())))?;
