@@ -14,7 +14,8 @@ use quorate_wire::zookeeper::{
 };
 
 const EPOCH: Zxid = Zxid(7);
-const FIRST_WRITE: u64 = (7 << WRITE_BITS) + 1;
+/// The session was opened by transaction 5 and attached by 7.
+const FIRST_WRITE: u64 = (2 << WRITE_BITS) + 1;
 
 /// Frames without their lengths.
 fn frames(bytes: &[u8]) -> Vec<Bytes> {
@@ -49,13 +50,17 @@ fn request(xid: i32, request: &Request<'_>) -> Bytes {
 }
 
 fn connected() -> ServerFrame {
+    connected_as(5, EPOCH)
+}
+
+fn connected_as(session: u64, zxid: Zxid) -> ServerFrame {
     ServerFrame::Connected {
-        session: SessionId(5),
+        session: SessionId(session),
         password: [9; 16],
         timeout_ms: 6_000,
         server: quorate_types::ServerId(1),
         resumed: false,
-        zxid: EPOCH,
+        zxid,
     }
 }
 
@@ -121,6 +126,21 @@ fn write(path: &str) -> Request<'_> {
 
 fn refused(code: ErrorCode) -> Outcome {
     Err(Refusal::new(code, ""))
+}
+
+#[test]
+fn writes_of_two_connections_have_numbers_of_their_own_however_high_zxids_are() {
+    let opened = 30_000 << 32;
+    let first_write = |zxid| {
+        let mut conversation = Conversation::new("10.0.0.9".to_string());
+        let mut out = Vec::new();
+        conversation.on_frame(&hello(0, 0, Some(true)), &mut out).unwrap();
+        conversation.on_server(connected_as(opened, Zxid(zxid)), &mut out).unwrap();
+        ask(&mut conversation, &request(1, &write("/a"))).0
+    };
+    let (first, second) = (first_write(opened), first_write(opened + 1));
+    assert_eq!(second - first, 1 << WRITE_BITS);
+    assert!(second < FIRST_READ, "a write counts as a read");
 }
 
 #[test]
