@@ -6,6 +6,7 @@ use super::written::{
 use crate::{Configurations, Import, ImportError, Report};
 use bytes::Bytes;
 use quorate_machine::{Machine, ZnodeKind};
+use quorate_server::configuration::zoo_cfg::ZooCfg;
 use quorate_storage::snapshot as files;
 use quorate_types::Zxid;
 use quorate_wire::zookeeper::stored::{StoredStat, StoredTransaction, StoredZnode};
@@ -210,4 +211,26 @@ fn too_high_an_epoch_is_refused() {
     let error = run(&import(&server, cluster.path())).unwrap_err();
     assert!(matches!(error, ImportError::Epoch { epoch: 40_000, .. }), "{error}");
     assert_nothing_written(cluster.path());
+}
+
+#[test]
+fn a_server_takes_the_zookeepers_place_in_its_own_folder() {
+    let server = old_server();
+    let zoo_cfg = server.path().join("zoo.cfg");
+    let data_dir = server.path().display();
+    fs::write(&zoo_cfg, format!("tickTime=2000\ndataDir={data_dir}\nclientPort=2181\n")).unwrap();
+    let refused = ZooCfg::load(&zoo_cfg).unwrap_err().to_string();
+    assert!(refused.contains("quorate import zookeeper --zoo-cfg"), "{refused}");
+    let import = Import {
+        configurations: Some(Configurations::ZooCfgs(vec![zoo_cfg.clone()])),
+        ..Import::default()
+    };
+    let report = run(&import).unwrap();
+    assert_eq!(report.servers.len(), 1);
+    let (mark, _) = files::decode(&snapshot_in(&server.path().join("state"))).unwrap();
+    assert_eq!(mark.index.0, report.first_zxid.0);
+    ZooCfg::load(&zoo_cfg).unwrap();
+    let without = Import { configurations: None, check: true, ..import };
+    let error = run(&without).unwrap_err().to_string();
+    assert!(error.contains("--data-dir"), "{error}");
 }
