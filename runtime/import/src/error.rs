@@ -17,12 +17,12 @@ const ELSEWHERE: &str =
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// A file or folder of the source.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {cause}", path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// There is nothing in it.
     #[error(
@@ -74,14 +74,14 @@ pub enum ImportError {
     },
     /// A packed snapshot cannot be unpacked.
     #[error(
-        "the snapshot {} cannot be unpacked: {source}. If an older snapshot is there, `--snapshot NAME` \
+        "the snapshot {} cannot be unpacked: {cause}. If an older snapshot is there, `--snapshot NAME` \
          begins with that; else {ELSEWHERE}", path.display()
     )]
     Packed {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A log is spoilt.
     #[error("the log {} is damaged {error}; {ELSEWHERE}", path.display())]
@@ -179,7 +179,7 @@ pub enum ImportError {
         max: u64,
     },
     /// A configuration of the new cluster.
-    #[error("{0}")]
+    #[error(transparent)]
     Configuration(#[from] ConfigurationError),
     /// The configurations do not make up one cluster.
     #[error("{0}")]
@@ -204,12 +204,12 @@ pub enum ImportError {
         path: PathBuf,
     },
     /// A folder of the new cluster cannot be written.
-    #[error("cannot write {}: {source}; nothing was imported", path.display())]
+    #[error("cannot write {}: {cause}; nothing was imported", path.display())]
     Unwritable {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// What was written is not what was read.
     #[error(

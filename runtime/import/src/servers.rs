@@ -110,7 +110,7 @@ fn load_toml(path: &Path) -> Result<Configured, ImportError> {
 }
 
 fn files_of_cluster(folder: &Path) -> Result<Vec<PathBuf>, ImportError> {
-    let unreadable = |source| ImportError::Unreadable { path: folder.to_owned(), source };
+    let unreadable = |cause| ImportError::Unreadable { path: folder.to_owned(), cause };
     let entries = fs::read_dir(folder).map_err(unreadable)?;
     let mut paths: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path().join("quorate.toml"))).collect();

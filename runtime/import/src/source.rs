@@ -96,7 +96,7 @@ fn files_folder(folder: &Path) -> PathBuf {
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ImportError {
     let path = path.to_owned();
-    move |source| ImportError::Unreadable { path, source }
+    move |cause| ImportError::Unreadable { path, cause }
 }
 
 fn list(folder: &Path, prefix: &str) -> Result<Vec<StoredFile>, ImportError> {
@@ -124,7 +124,7 @@ fn zxid_of(name: &str, prefix: &str) -> Option<i64> {
 /// The bytes of a file, unpacked as its name says.
 pub(crate) fn read(path: &Path) -> Result<Bytes, ImportError> {
     let bytes = fs::read(path).map_err(unreadable(path))?;
-    let packed = |source| ImportError::Packed { path: path.to_owned(), source };
+    let packed = |cause| ImportError::Packed { path: path.to_owned(), cause };
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => {
             let mut unpacked = Vec::new();

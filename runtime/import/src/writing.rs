@@ -53,7 +53,7 @@ impl Drop for Staged {
 
 fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> ImportError {
     let path = path.to_owned();
-    move |source| ImportError::Unwritable { path, source }
+    move |cause| ImportError::Unwritable { path, cause }
 }
 
 /// Fails unless every folder can take the data of a new server.
@@ -63,7 +63,7 @@ pub(crate) fn check_empty(cluster: &NewCluster) -> Result<(), ImportError> {
         let entries = match fs::read_dir(&state) {
             Ok(entries) => entries.count(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(source) => return Err(ImportError::Unreadable { path: state, source }),
+            Err(cause) => return Err(ImportError::Unreadable { path: state, cause }),
         };
         match entries {
             0 => Ok(()),
@@ -121,7 +121,7 @@ fn stage(staged: &mut Staged, server: &NewServer) -> Result<PathBuf, ImportError
                 let path = server.folder.clone();
                 return Err(ImportError::ServerRuns { server: server.server, path });
             }
-            Err(TryLockError::Error(source)) => return Err(unwritable(&lock_path)(source)),
+            Err(TryLockError::Error(cause)) => return Err(unwritable(&lock_path)(cause)),
         }
     }
     let folder = server.folder.join(STAGED_FOLDER);
