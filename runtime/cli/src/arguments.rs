@@ -66,6 +66,9 @@ pub(crate) enum Command {
     /// Make a cluster's configuration and certificates.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Bring another store's data to a cluster that was never started.
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Show how a server sees the cluster. Example: quorate status
     Status {
         /// Ask every member, each by its own connection.
@@ -182,6 +185,53 @@ pub(crate) enum ClusterCommand {
         #[arg(long, default_value = ".", value_name = "FOLDER")]
         out: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// Write the data directories of all servers of a new cluster, or of none, from the snapshots and logs
+    /// of a stopped ZooKeeper, 3.4 to 3.9. Example: quorate import zookeeper --data-dir /var/lib/zookeeper
+    /// --cluster ./cluster
+    ///
+    /// Of the ensemble's servers, take the one whose last zxid is the highest: the leader or the follower
+    /// that was stopped last. Its files are only read. Sessions and their ephemerals do not come over;
+    /// everything else does, with ACLs and stats.
+    Zookeeper(ImportZooKeeperArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportZooKeeperArguments {
+    /// What dataDir names in the ZooKeeper's zoo.cfg; default: what the one --zoo-cfg says.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "zoo_cfg")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What dataLogDir names there, if it is not the same.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_log_dir: Option<PathBuf>,
+    /// A new server's quorate.toml; once for every server.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["zoo_cfg", "cluster"])]
+    pub(crate) config: Vec<PathBuf>,
+    /// A new server's zoo.cfg; once for every server.
+    #[arg(long, value_name = "FILE", conflicts_with = "cluster")]
+    pub(crate) zoo_cfg: Vec<PathBuf>,
+    /// The folder that `quorate cluster create` wrote, with every server's quorate.toml.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) cluster: Option<PathBuf>,
+    /// A new folder that gets the data of all servers, to be taken to their machines. Without it the
+    /// data goes where the configurations say.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// Only read and report.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Begin with this snapshot instead of the newest, such as snapshot.100000a3f.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
+    /// Go on though the tree's digest is not the one that ZooKeeper logged.
+    #[arg(long)]
+    pub(crate) ignore_digest: bool,
+    /// Write the ephemerals that were dropped to this file, each with its session.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) list_ephemerals: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

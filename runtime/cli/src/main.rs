@@ -11,6 +11,7 @@ mod cluster;
 mod dev;
 mod exit;
 mod fields;
+mod import;
 mod leader;
 mod lock;
 mod member;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Serve { source, exit_with_input } => {
             serve::run(&source, exit_with_input, output).map(|()| ExitCode::SUCCESS)
         }
+        Command::Import(command) => import::run(&command, output).map(|()| ExitCode::SUCCESS),
         command => run_async(line.reach, command, output),
     };
     match done {
@@ -70,7 +72,9 @@ fn run_async(reach: Reach, command: Command, output: Output) -> Result<ExitCode>
 async fn run(reach: Reach, command: Command, output: Output) -> Result<ExitCode> {
     match command {
         Command::Dev(arguments) => dev::run(&arguments, output).await?,
-        Command::Serve { .. } => unreachable!("a server runs outside of the clients' runtime"),
+        Command::Serve { .. } | Command::Import(_) => {
+            unreachable!("what talks to no server runs outside of the clients' runtime")
+        }
         Command::Cluster(command) => cluster::run(&reach, &command, output).await?,
         Command::Member(command) => member::run(&reach, &command, output).await?,
         Command::Status { all } => status::run(&reach, all, output).await?,

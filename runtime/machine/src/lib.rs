@@ -39,6 +39,7 @@ mod tests;
 mod transaction;
 mod view;
 mod watch;
+mod whole;
 mod znode;
 
 pub use applied::{Applied, AppliedReply, ConnectionResult, SessionGrant, ZnodeEvent};
@@ -58,4 +59,5 @@ pub use view::{
     ViewZnode,
 };
 pub use watch::WatchTable;
+pub use whole::{NoTree, WholeZnode};
 pub use znode::{CONTAINER_EMPTY_MS, TTL_MS_MAX, ZnodeKind};

@@ -97,7 +97,16 @@ impl Machine {
         for (path, znode) in system::first_znodes() {
             tables.put::<Znodes>(TreeKey::of(&path), Some(Arc::new(znode)));
         }
-        Machine { tables: Arc::new(tables), applied: Zxid(0), time_ms: 0, limits }
+        Machine::of_tables(tables, (Zxid(0), 0), limits)
+    }
+
+    /// A machine with this state, as of a transaction and its stamp.
+    pub(crate) fn of_tables(
+        tables: Tables,
+        (applied, time_ms): (Zxid, u64),
+        limits: Limits,
+    ) -> Machine {
+        Machine { tables: Arc::new(tables), applied, time_ms, limits }
     }
 
     /// Replaces the limits.
@@ -271,8 +280,7 @@ impl Machine {
     /// When the bytes are no image, or do not have its digest.
     pub fn decode_image(bytes: &[u8]) -> Result<Machine, LayoutError> {
         let image::Image { applied, time_ms, tables } = image::decode(bytes)?;
-        let limits = Limits::PRODUCTION;
-        Ok(Machine { tables: Arc::new(tables), applied, time_ms, limits })
+        Ok(Machine::of_tables(tables, (applied, time_ms), Limits::PRODUCTION))
     }
 
     /// When the next timer, ticket deadline, TTL or empty container is due; milliseconds since

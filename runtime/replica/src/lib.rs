@@ -22,6 +22,7 @@ mod connection;
 mod consensus;
 mod delivery;
 mod forward;
+mod founding;
 mod leading;
 mod listing;
 mod membership;
@@ -41,6 +42,7 @@ pub mod zookeeper;
 
 pub use boundary::{Action, Input, Now};
 pub use codec::is_append;
+pub use founding::Founding;
 pub use listing::{SessionList, WatchList, WatchOrder};
 pub use quorate_raft::SnapshotMark;
 pub use quorate_types::MemberAddress;

@@ -25,6 +25,11 @@ const SLOW: Duration = Duration::from_millis(500);
 /// Open files kept; a log writes one or two.
 const OPEN_FILES_MAX: usize = 8;
 
+/// The folder of the replica's files in a data directory.
+pub const STATE_FOLDER: &str = "state";
+/// The file that the process which uses a data directory has locked.
+pub const LOCK_FILE: &str = "lock";
+
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirectoryError {
@@ -65,9 +70,9 @@ impl DataDirectory {
             let path = path.to_owned();
             move |source| DataDirectoryError::Unusable { path, source }
         };
-        let state = root.join("state");
+        let state = root.join(STATE_FOLDER);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&state).map_err(at(&state))?;
-        let lock_path = root.join("lock");
+        let lock_path = root.join(LOCK_FILE);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(&lock_path).map_err(at(&lock_path))?;
@@ -92,7 +97,7 @@ impl DataDirectory {
     /// The folder of the replica's files.
     #[must_use]
     pub fn state_folder(&self) -> PathBuf {
-        self.root.join("state")
+        self.root.join(STATE_FOLDER)
     }
 
     /// The folder of compiled components; can be removed while no server runs.
@@ -144,6 +149,14 @@ fn count_start(root: &Path) -> io::Result<u64> {
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Performs disk operations in a folder that no server uses.
+///
+/// # Errors
+/// The first operation that fails; the folder is of no use then.
+pub fn perform_in(folder: &Path, operations: &[DiskOperation]) -> io::Result<()> {
+    DiskPerformer::new(folder.to_owned()).perform(operations)
 }
 
 /// Performs disk operations in one folder.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the only source of entropy in this room. Must never fall back to anything weaker.
 
+use quorate_types::Incarnation;
+
 /// Fresh random bytes.
 ///
 /// # Panics
@@ -16,4 +18,10 @@ pub(crate) fn random_bytes<const LENGTH: usize>() -> [u8; LENGTH] {
 /// A fresh random number.
 pub(crate) fn random_number() -> u64 {
     u64::from_le_bytes(random_bytes())
+}
+
+/// A number for a data directory that is being made.
+#[must_use]
+pub fn new_incarnation() -> Incarnation {
+    Incarnation(random_number())
 }

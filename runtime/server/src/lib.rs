@@ -31,7 +31,8 @@ mod transport;
 mod zookeeper;
 
 pub use configuration::ServerConfig;
-pub use disk::{DataDirectory, DataDirectoryError};
+pub use disk::{DataDirectory, DataDirectoryError, LOCK_FILE, STATE_FOLDER, perform_in};
+pub use entropy::new_incarnation;
 pub use quic_native::ANONYMOUS;
 pub use replica_thread::Standing;
 pub use running::{RunningServer, ServerError, Sockets};

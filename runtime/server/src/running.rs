@@ -21,7 +21,6 @@ use quinn::{Endpoint, EndpointConfig, TokioRuntime, VarInt};
 use quorate_recipe_host::{Catalogue, WasmExecutor};
 use quorate_replica::{Input, MemberAddress, Replica, Settings, StartError, Verify};
 use quorate_storage::ServerIdentity;
-use quorate_types::Incarnation;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -362,7 +361,7 @@ fn settings(config: &ServerConfig) -> Settings {
         identity: ServerIdentity {
             cluster: config.cluster_id(),
             server: config.server,
-            incarnation: Incarnation(entropy::random_number()),
+            incarnation: entropy::new_incarnation(),
         },
         members: members.collect(),
         join: config.join,

@@ -29,6 +29,7 @@ mod record;
 mod reply;
 mod request;
 mod server_line;
+pub mod stored;
 
 pub use frame::{Cut, FourLetterWord, Frames, Received, cut};
 pub use handshake::{

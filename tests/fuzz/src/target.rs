@@ -20,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: &[Target] = &[zookeeper::TARGET];
+pub const TARGETS: &[Target] = &[zookeeper::TARGET, zookeeper::stored::TARGET];
 
 /// The one with this name.
 #[must_use]

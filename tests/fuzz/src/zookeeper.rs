@@ -5,6 +5,7 @@
 //! when written, and is itself when read again.
 
 pub mod sample;
+pub mod stored;
 
 use crate::random::Random;
 use crate::spoil::BYTES_MAX;

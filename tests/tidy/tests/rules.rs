@@ -44,12 +44,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "quorate-import",
+        &[
+            "quorate-types",
+            "quorate-wire",
+            "quorate-storage",
+            "quorate-machine",
+            "quorate-replica",
+            "quorate-server",
+        ],
+    ),
+    (
         "quorate",
         &[
             "quorate-types",
             "quorate-wire",
             "quorate-client",
             "quorate-server",
+            "quorate-import",
             "quorate-recipe-host",
             "quorate-recipe-build",
             "quorate-recipe-scenario",

@@ -29,8 +29,9 @@ use quorate_wire::zookeeper::{
 };
 use tell::Shape;
 
-/// Bits of a write's number below the transaction that attached its session: writes of one
-/// connection. Numbers of two connections never meet, for each counts from its own transaction.
+/// Bits of a write's number for the writes of one connection. Above them is how many transactions after
+/// the session was opened it was attached: numbers of two connections never meet, for each counts from
+/// its own transaction, and they stay small where zxids began high, above those of another cluster.
 const WRITE_BITS: u32 = 20;
 /// Numbers of reads, which the replica forgets with the connection, are above those of all writes.
 const FIRST_READ: u64 = 1 << 63;
@@ -407,7 +408,8 @@ impl Conversation {
             return Err(self.end(End::FromElsewhere { seen, newest: zxid }));
         }
         self.zxid = zxid;
-        let next_write = (zxid.0 << WRITE_BITS) + 1;
+        // A session's id is the transaction that opened it.
+        let next_write = (zxid.0.saturating_sub(session.0) << WRITE_BITS) + 1;
         self.state = State::Attached(Attached {
             next_write,
             next_read: FIRST_READ,

@@ -14,7 +14,8 @@ use quorate_wire::zookeeper::{
 };
 
 const EPOCH: Zxid = Zxid(7);
-const FIRST_WRITE: u64 = (7 << WRITE_BITS) + 1;
+/// The session was opened by transaction 5 and attached by 7.
+const FIRST_WRITE: u64 = (2 << WRITE_BITS) + 1;
 
 /// Frames without their lengths.
 fn frames(bytes: &[u8]) -> Vec<Bytes> {
@@ -49,17 +50,17 @@ fn request(xid: i32, request: &Request<'_>) -> Bytes {
 }
 
 fn connected() -> ServerFrame {
-    connected_to(false)
+    connected_as(5, EPOCH, false)
 }
 
-fn connected_to(read_only: bool) -> ServerFrame {
+fn connected_as(session: u64, zxid: Zxid, read_only: bool) -> ServerFrame {
     ServerFrame::Connected {
-        session: SessionId(5),
+        session: SessionId(session),
         password: [9; 16],
         timeout_ms: 6_000,
         server: quorate_types::ServerId(1),
         resumed: false,
-        zxid: EPOCH,
+        zxid,
         read_only,
     }
 }
@@ -126,6 +127,21 @@ fn write(path: &str) -> Request<'_> {
 
 fn refused(code: ErrorCode) -> Outcome {
     Err(Refusal::new(code, ""))
+}
+
+#[test]
+fn writes_of_two_connections_have_numbers_of_their_own_however_high_zxids_are() {
+    let opened = 30_000 << 32;
+    let first_write = |zxid| {
+        let mut conversation = Conversation::new(Vec::new(), false);
+        let mut out = Vec::new();
+        conversation.on_frame(&hello(0, 0, Some(true)), &mut out).unwrap();
+        conversation.on_server(connected_as(opened, Zxid(zxid), false), &mut out).unwrap();
+        ask(&mut conversation, &request(1, &write("/a"))).0
+    };
+    let (first, second) = (first_write(opened), first_write(opened + 1));
+    assert_eq!(second - first, 1 << WRITE_BITS);
+    assert!(second < FIRST_READ, "a write counts as a read");
 }
 
 #[test]
@@ -485,7 +501,7 @@ fn a_server_that_only_reads_says_so_and_refuses_what_would_write() {
     let mut out = Vec::new();
     let step = conversation.on_frame(&hello(0, 0, Some(true)), &mut out).unwrap();
     assert!(matches!(step, Some(Step::Frame(ClientFrame::Connect { read_only: true, .. }))));
-    conversation.on_server(connected_to(true), &mut out).unwrap();
+    conversation.on_server(connected_as(5, EPOCH, true), &mut out).unwrap();
     assert_eq!(decode_connect_response(&frames(&out)[0]).unwrap().read_only, Some(true));
     let path = "no-path";
     for request_of_writer in [

@@ -19,6 +19,7 @@ use super::{
     ServerConfig, Timeouts, TlsPaths, VerifyMode, check_whole, is_plain_name, no_cluster_name,
 };
 use crate::certificates::AUTHORITY_FILE;
+use crate::disk::STATE_FOLDER;
 use crate::zookeeper::ZooKeeperConfig;
 use given::Given;
 pub use keys::{Class, count_of, table};
@@ -61,6 +62,29 @@ pub struct Ensemble {
     pub cluster: String,
     /// Each server with the host that it is reached by.
     pub servers: Vec<(MemberConfig, String)>,
+}
+
+/// What an import needs to know of a `zoo.cfg`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Takeover {
+    /// What the server will be told; its certificates may still be missing.
+    pub config: ServerConfig,
+    /// Where the ZooKeeper keeps its logs, if not in dataDir.
+    pub data_log_dir: Option<PathBuf>,
+}
+
+impl Takeover {
+    /// Reads and checks a file whose dataDir may hold the data of a ZooKeeper.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its line.
+    pub fn load(path: &Path) -> Result<Takeover, ConfigurationError> {
+        let mut reading = Reading::new(&read(path, &ThisMachine)?, path, &ThisMachine)?;
+        reading.takes_over = true;
+        let config = reading.config()?;
+        let data_log_dir = reading.given.unread("dataLogDir").map(PathBuf::from);
+        Ok(Takeover { config, data_log_dir })
+    }
 }
 
 /// What a `zoo.cfg` refers to: files and names. A test gives its own.
@@ -168,6 +192,8 @@ struct Reading<'a, S> {
     /// The server lines of this file or of its dynamic one.
     servers: BTreeMap<ServerId, ServerLine>,
     surroundings: &'a S,
+    /// Whether the data of a ZooKeeper is known to be in dataDir.
+    takes_over: bool,
 }
 
 impl<'a, S: Surroundings> Reading<'a, S> {
@@ -196,7 +222,7 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             let message = "an even number of servers survives no more losses than one server fewer";
             given.warn("", message);
         }
-        Ok(Reading { path, given, servers, surroundings })
+        Ok(Reading { path, given, servers, surroundings, takes_over: false })
     }
 
     /// An error about no key that is there.
@@ -260,14 +286,16 @@ impl<'a, S: Surroundings> Reading<'a, S> {
             return Err(self.given.error("dataDir", message.to_owned()));
         }
         let logs = self.given.unread("dataLogDir").map(PathBuf::from);
-        let is_ours = self.surroundings.exists(&data_dir.join("state"));
+        let is_known = self.takes_over || self.surroundings.exists(&data_dir.join(STATE_FOLDER));
         for folder in [Some(data_dir.to_owned()), logs].into_iter().flatten() {
             let theirs = folder.join("version-2");
-            if !is_ours && self.surroundings.exists(&theirs) {
+            if !is_known && self.surroundings.exists(&theirs) {
                 let message = format!(
-                    "{} is data of a ZooKeeper, which this server cannot read: it would begin with an empty \
-                     tree. Name another dataDir, with `myid` in it, and copy the znodes with a client",
-                    theirs.display()
+                    "{} is data of a ZooKeeper, and this server would begin with an empty tree: `quorate \
+                     import zookeeper --zoo-cfg {}` brings the znodes over. To begin without them, name \
+                     another dataDir, with `myid` in it",
+                    theirs.display(),
+                    self.path.display()
                 );
                 return Err(self.given.error("dataDir", message));
             }

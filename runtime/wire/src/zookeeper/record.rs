@@ -74,23 +74,44 @@ impl core::error::Error for DecodeError {}
 pub struct Reader<'a> {
     frame: &'a Bytes,
     position: usize,
+    /// Behind the last byte that may be read.
+    end: usize,
 }
 
 impl<'a> Reader<'a> {
     /// At the front of a frame, its length already cut off.
     #[must_use]
     pub fn new(frame: &'a Bytes) -> Reader<'a> {
-        Reader { frame, position: 0 }
+        Reader { frame, position: 0, end: frame.len() }
+    }
+
+    /// At a place within a longer piece of bytes, up to another.
+    pub(super) fn within(frame: &'a Bytes, start: usize, end: usize) -> Reader<'a> {
+        assert!(start <= end && end <= frame.len(), "{start} to {end} of {}", frame.len());
+        Reader { frame, position: start, end }
     }
 
     /// Bytes not read yet.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        self.frame.len() - self.position
+        self.end - self.position
+    }
+
+    /// Bytes of the frame in front of what is read next.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// A buffer that holds a record of its own, as a reader of that; null is empty.
+    pub(super) fn inner(&mut self, field: &'static str) -> Result<Reader<'a>, DecodeError> {
+        let bytes = self.buffer(field)?.map_or(0, <[u8]>::len);
+        let position = self.position - bytes;
+        Ok(Reader { frame: self.frame, position, end: self.position })
     }
 
     fn take(&mut self, bytes: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
-        let rest = self.frame.get(self.position..).unwrap_or_default();
+        let rest = self.frame.get(self.position..self.end).unwrap_or_default();
         let taken = rest.get(..bytes).ok_or(DecodeError::Short { field })?;
         self.position += bytes;
         Ok(taken)
@@ -180,6 +201,21 @@ impl<'a> Record<'a> for Option<bool> {
     fn write(&self, out: &mut Vec<u8>) {
         if let Some(flag) = self {
             flag.write(out);
+        }
+    }
+}
+
+/// A last field that older servers left out of what they stored.
+impl<'a> Record<'a> for Option<i32> {
+    const BYTES_MIN: usize = 0;
+
+    fn read(reader: &mut Reader<'a>, field: &'static str) -> Result<Option<i32>, DecodeError> {
+        if reader.remaining() == 0 { Ok(None) } else { i32::read(reader, field).map(Some) }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        if let Some(number) = self {
+            number.write(out);
         }
     }
 }

@@ -4,6 +4,7 @@ mod bytes_of_clients;
 mod bytes_of_servers;
 mod frames;
 mod properties;
+mod stored_files;
 
 use bytes::Bytes;
 

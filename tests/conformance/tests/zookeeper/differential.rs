@@ -9,7 +9,7 @@ use crate::play::play;
 use crate::script;
 use crate::step::{Act, Step};
 use anyhow::{Result, ensure};
-use quorate_conformance::{Recipes, on_cluster};
+use quorate_conformance::{Cluster, Recipes, on_cluster};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -36,13 +36,7 @@ fn quorate_answers_a_script_as_zookeeper_does() {
         .await?;
         drop(original);
         let address = {
-            // The administrator that the other server has, and what else it is told.
-            let section = format!("[zookeeper]\nsuper_digest = \"{SUPER_DIGEST}\"");
-            let edit = |text: &str| {
-                let text = text.replace("[zookeeper]", &section);
-                text.replace("[limits]", "[limits]\nenforces_quotas = true")
-            };
-            cluster.reconfigure(edit).await?;
+            name_administrator(cluster).await?;
             let (follower, ..) = cluster.roles().await?;
             cluster.zookeeper_address(follower)?
         };
@@ -53,6 +47,16 @@ fn quorate_answers_a_script_as_zookeeper_does() {
         .await?;
         compare(&steps, &expected, &given)
     });
+}
+
+/// Gives every server the administrator that the other server has, and what else it is told.
+pub(crate) async fn name_administrator(cluster: &mut Cluster) -> Result<()> {
+    let section = format!("[zookeeper]\nsuper_digest = \"{SUPER_DIGEST}\"");
+    let edit = |text: &str| {
+        let text = text.replace("[zookeeper]", &section);
+        text.replace("[limits]", "[limits]\nenforces_quotas = true")
+    };
+    cluster.reconfigure(edit).await
 }
 
 fn compare(steps: &[Step], expected: &[String], given: &[String]) -> Result<()> {

@@ -3,10 +3,12 @@
 mod bench;
 mod differential;
 mod explained;
+mod import;
 mod original;
 mod play;
 mod render;
 mod script;
 mod step;
 mod tls;
+mod tree;
 mod words;

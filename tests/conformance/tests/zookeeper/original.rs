@@ -20,6 +20,8 @@ pub(crate) const SUPER_DIGEST: &str = "super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 const JAR: &str = "/usr/share/java/zookeeper.jar";
 /// With the logger, so that a failure can be looked into.
 const CLASS_PATH: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar";
+/// Transactions between two snapshots, as ZooKeeper has it.
+const SNAPSHOT_TRANSACTIONS: u32 = 100_000;
 const WORD_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A running server.
@@ -42,20 +44,37 @@ impl Original {
     /// Starts one on a free port.
     pub(crate) async fn start() -> Result<Original> {
         let folder = tempfile::tempdir()?;
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let data = folder.path().join("data");
+        Original::start_in(folder, &data, SNAPSHOT_TRANSACTIONS).await
+    }
+
+    /// Starts one on a free port, on data that is kept when it ends.
+    pub(crate) async fn start_on(data: &Path, snapshot_transactions: u32) -> Result<Original> {
+        Original::start_in(tempfile::tempdir()?, data, snapshot_transactions).await
+    }
+
+    async fn start_in(
+        folder: TempDir,
+        data: &Path,
+        snapshot_transactions: u32,
+    ) -> Result<Original> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let text = format!(
             "tickTime=500\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
              minSessionTimeout=1000\nmaxSessionTimeout=600000\nmaxClientCnxns=0\n\
              admin.enableServer=false\nextendedTypesEnabled=true\n4lw.commands.whitelist=*\n",
             data.display()
         );
+        let snapshot_count = format!("-Dzookeeper.snapCount={snapshot_transactions}");
         let configuration = folder.path().join("zoo.cfg");
         std::fs::write(&configuration, text)?;
         let log = File::create(folder.path().join("log"))?;
         let child = Command::new("java")
             .args(["-Xmx256m", "-Dzookeeper.forceSync=no", "-Dzookeeper.extendedTypesEnabled=true"])
             .arg("-Dzookeeper.enforceQuota=true")
+            .arg(snapshot_count)
+            // Room set aside in a log, in KiB; a log of its own for every snapshot would take up a lot.
+            .arg("-Dzookeeper.preAllocSize=64")
             .arg(format!("-Dzookeeper.DigestAuthenticationProvider.superDigest={SUPER_DIGEST}"))
             .args(["-cp", CLASS_PATH, "org.apache.zookeeper.server.ZooKeeperServerMain"])
             .arg(configuration)

@@ -26,23 +26,23 @@ const TEXTS: [&str; 10] = [
     "/a-path-that-is-longer-than-others/and-has-some-more-parts/so-that-lengths-of-two-digits-come",
 ];
 
-fn text(random: &mut Random) -> &'static str {
+pub(super) fn text(random: &mut Random) -> &'static str {
     random.of(&TEXTS)
 }
 
-fn texts(random: &mut Random) -> Vec<&'static str> {
+pub(super) fn texts(random: &mut Random) -> Vec<&'static str> {
     random.list(text)
 }
 
-fn int(random: &mut Random) -> i32 {
+pub(super) fn int(random: &mut Random) -> i32 {
     random.number() as i32
 }
 
-fn long(random: &mut Random) -> i64 {
+pub(super) fn long(random: &mut Random) -> i64 {
     random.number() as i64
 }
 
-fn buffer(random: &mut Random) -> Option<Bytes> {
+pub(super) fn buffer(random: &mut Random) -> Option<Bytes> {
     random.option(|random| {
         let bytes = if random.once_in(20) { 700 } else { random.below(24) };
         (0..bytes).map(|_| random.next() as u8).collect()
@@ -53,7 +53,7 @@ fn secret(random: &mut Random) -> Secret {
     Secret(buffer(random))
 }
 
-fn acl(random: &mut Random) -> Vec<Acl<'static>> {
+pub(super) fn acl(random: &mut Random) -> Vec<Acl<'static>> {
     random.list(|random| Acl {
         permissions: Permissions(random.number() as u32),
         scheme: text(random),
