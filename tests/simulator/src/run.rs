@@ -354,12 +354,16 @@ impl Simulation {
         let until_ms = self.world.now_ms + self.patience_ms();
         let Simulation { world, zookeeper_workers, .. } = self;
         let mut waits = |world: &mut World| {
-            zookeeper_workers.iter_mut().filter(|worker| !worker.is_served_once_more(world)).count()
+            let mut served = true;
+            for worker in zookeeper_workers.iter_mut() {
+                served &= worker.is_served_once_more(world);
+            }
+            !served
         };
-        while waits(world) > 0 && world.now_ms < until_ms && world.violation.is_none() {
+        while waits(world) && world.now_ms < until_ms && world.violation.is_none() {
             world.run_for(20);
         }
-        let done = waits(world) == 0;
+        let done = !waits(world);
         self.broken()?;
         if done {
             Ok(())

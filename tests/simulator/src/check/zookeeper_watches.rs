@@ -84,7 +84,7 @@ impl Client {
     /// The same client over another connection, where nothing is watched yet.
     fn reconnect(self, session: SessionId) -> Client {
         if self.session != session {
-            return Client { session, ..Client::default() };
+            return Client { session, watcher: Watcher::of(session), ..Client::default() };
         }
         // Watches that were never set again are still those of the connection before.
         let before = match self.restoring {

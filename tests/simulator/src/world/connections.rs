@@ -328,7 +328,7 @@ impl World {
 
     fn deliver_to_server(&mut self, connection: u64, what: Carried) {
         let entropy = [self.choices.next().to_le_bytes(), self.choices.next().to_le_bytes()];
-        let entropy = entropy.concat().try_into().expect("sixteen bytes");
+        let entropy: [u8; 16] = entropy.concat().try_into().expect("sixteen bytes");
         let Some(known) = self.connections.get(&connection) else { return };
         let (id, run, client) = (known.server, known.run, known.client);
         if !self.runs(id, run) {
