@@ -156,6 +156,9 @@ pub struct Conversation {
     pending_bytes: usize,
     /// The newest transaction that the client was told of.
     zxid: Zxid,
+    /// The newest transaction that a reply has named. Clients take each reply's as the newest that they
+    /// have seen: one that went back would let another server show them an older tree.
+    replied: Zxid,
     /// Proved identities, in the order they were proved.
     proved: Vec<Proved>,
 }
@@ -169,6 +172,7 @@ impl Conversation {
             pending: VecDeque::new(),
             pending_bytes: 0,
             zxid: Zxid(0),
+            replied: Zxid(0),
             proved: alloc::vec![Proved {
                 scheme: String::from("ip"),
                 id: address.clone(),
@@ -436,6 +440,9 @@ impl Conversation {
             {
                 attached.oldest_write = write + 1;
             }
+            // What was answered here waited for its turn, and others were told newer things meanwhile.
+            let zxid = if sequence.is_none() { zxid.max(self.replied) } else { zxid };
+            self.replied = self.replied.max(zxid);
             let closes = matches!(shape, Shape::Closed) && outcome.is_ok();
             tell::reply(out, (xid, zxid), &shape, &outcome);
             if closes {

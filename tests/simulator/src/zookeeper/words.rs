@@ -49,6 +49,8 @@ pub fn encode(out: &mut Vec<u8>, xid: i32, operation: &Operation, opcode: Opcode
             Request::SetWatches2(set_watches(watches, relative_zxid))
         }
         Operation::CloseSession => Request::CloseSession,
+        // Of what is answered beside the replica, and is to be answered at its turn.
+        Operation::Status => Request::WhoAmI,
         other => panic!("no ZooKeeper client asks for {other:?}"),
     };
     encode_request(out, xid, &request);

@@ -265,8 +265,9 @@ impl ZooKeeperWorker {
     }
 
     fn ask_rarely(&mut self, world: &mut World) {
-        if world.choices.one_in(4) {
-            self.request(world, Operation::CloseSession, Opcode::CloseSession);
-        }
+        match world.choices.below(4) {
+            0 => self.request(world, Operation::CloseSession, Opcode::CloseSession),
+            _ => self.request(world, Operation::Status, Opcode::WhoAmI),
+        };
     }
 }
