@@ -104,7 +104,7 @@ impl Churn {
         self.not_before_ms = world.now_ms + pause_ms / 2 + choices.below(pause_ms);
         let client = choices.below(world.clients.len() as u64) as usize;
         let patience_ms = Some(pause_ms * 8);
-        let operation = match world.clients[client].is_administrator {
+        let operation = match world.clients[client].process.is_administrator {
             true => reconfiguration(step),
             false => operation(step),
         };

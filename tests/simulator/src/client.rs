@@ -26,16 +26,13 @@ pub enum Link {
     Up { connection: u64, server: u64 },
 }
 
-pub struct SimulatedClient {
+/// What the network knows of a client's process, whatever protocol it speaks.
+#[derive(Clone, Debug)]
+pub struct Process {
     pub number: usize,
     /// Counts processes: what was meant for an earlier one is void.
     pub life: u32,
-    pub protocol: Protocol,
     pub link: Link,
-    pub session: Option<SessionId>,
-    /// The connection over which the session was granted last.
-    granted_over: Option<u64>,
-    pub session_timeout_ms: u64,
     /// The process stands still until then.
     pub silent_until_ms: u64,
     /// It connects to this server and no other.
@@ -44,6 +41,76 @@ pub struct SimulatedClient {
     pub is_administrator: bool,
     /// The server left last, tried last.
     pub left: Option<u64>,
+    pub(crate) wake_at_ms: Option<u64>,
+    redial_pause_ms: u64,
+}
+
+impl Process {
+    #[must_use]
+    pub fn new(number: usize, now_ms: u64) -> Process {
+        Process {
+            number,
+            life: 0,
+            link: Link::Idle { retry_at_ms: now_ms },
+            silent_until_ms: 0,
+            only: None,
+            is_administrator: false,
+            left: None,
+            wake_at_ms: None,
+            redial_pause_ms: REDIAL_PAUSE_MS_MIN,
+        }
+    }
+
+    /// Another process, or another session of the same one, in the place of this one.
+    #[must_use]
+    pub fn next(&self, retry_at_ms: u64) -> Process {
+        Process {
+            life: self.life + 1,
+            only: self.only,
+            is_administrator: self.is_administrator,
+            silent_until_ms: self.silent_until_ms,
+            ..Process::new(self.number, retry_at_ms)
+        }
+    }
+
+    #[must_use]
+    pub fn connection(&self) -> Option<u64> {
+        match self.link {
+            Link::Idle { .. } => None,
+            Link::Dialing { connection, .. } | Link::Up { connection, .. } => Some(connection),
+        }
+    }
+
+    /// When there is something to do for the connection, in true time.
+    #[must_use]
+    pub fn link_deadline_ms(&self) -> u64 {
+        match self.link {
+            Link::Idle { retry_at_ms } => retry_at_ms,
+            Link::Dialing { give_up_ms, .. } => give_up_ms,
+            Link::Up { .. } => u64::MAX,
+        }
+    }
+
+    /// The pause before the next attempt; longer after each in a row.
+    pub fn next_redial_pause_ms(&mut self, drawn: u64) -> u64 {
+        let pause_ms = self.redial_pause_ms / 2 + drawn % (self.redial_pause_ms / 2 + 1);
+        self.redial_pause_ms = (self.redial_pause_ms * 2).min(REDIAL_PAUSE_MS_MAX);
+        pause_ms
+    }
+
+    /// A server serves the client's session.
+    pub fn on_granted(&mut self) {
+        self.redial_pause_ms = REDIAL_PAUSE_MS_MIN;
+    }
+}
+
+pub struct SimulatedClient {
+    pub process: Process,
+    pub protocol: Protocol,
+    pub session: Option<SessionId>,
+    /// The connection over which the session was granted last.
+    granted_over: Option<u64>,
+    pub session_timeout_ms: u64,
     pub buffer: FrameBuffer,
     /// Told to the application and not looked at yet.
     pub ended: VecDeque<OperationId>,
@@ -58,25 +125,17 @@ pub struct SimulatedClient {
     pub(crate) unsent: VecDeque<(CallId, OperationId)>,
     pub(crate) sent: BTreeMap<u64, OperationId>,
     pub(crate) next_call: CallId,
-    pub(crate) wake_at_ms: Option<u64>,
-    redial_pause_ms: u64,
 }
 
 impl SimulatedClient {
     #[must_use]
     pub fn new(number: usize, seed: u64, session_timeout_ms: u64, now_ms: u64) -> SimulatedClient {
         SimulatedClient {
-            number,
-            life: 0,
+            process: Process::new(number, now_ms),
             protocol: protocol(seed, session_timeout_ms),
-            link: Link::Idle { retry_at_ms: now_ms },
             session: None,
             granted_over: None,
             session_timeout_ms,
-            silent_until_ms: 0,
-            only: None,
-            is_administrator: false,
-            left: None,
             buffer: FrameBuffer::new(),
             ended: VecDeque::new(),
             notified: VecDeque::new(),
@@ -87,42 +146,29 @@ impl SimulatedClient {
             unsent: VecDeque::new(),
             sent: BTreeMap::new(),
             next_call: 1,
-            wake_at_ms: None,
-            redial_pause_ms: REDIAL_PAUSE_MS_MIN,
         }
     }
 
     /// Another process, or another session of the same one, in the place of this client.
     pub fn begin_again(&mut self, seed: u64, retry_at_ms: u64) {
-        let fresh = SimulatedClient::new(self.number, seed, self.session_timeout_ms, retry_at_ms);
-        let ended = std::mem::take(&mut self.ended);
+        let (number, timeout_ms) = (self.process.number, self.session_timeout_ms);
         *self = SimulatedClient {
-            ended,
-            life: self.life + 1,
-            only: self.only,
-            silent_until_ms: self.silent_until_ms,
+            process: self.process.next(retry_at_ms),
+            ended: std::mem::take(&mut self.ended),
             sessions_lost: self.sessions_lost,
-            ..fresh
+            ..SimulatedClient::new(number, seed, timeout_ms, retry_at_ms)
         };
     }
 
     #[must_use]
-    pub fn connection(&self) -> Option<u64> {
-        match self.link {
-            Link::Idle { .. } => None,
-            Link::Dialing { connection, .. } | Link::Up { connection, .. } => Some(connection),
-        }
-    }
-
-    #[must_use]
     pub fn is_up(&self) -> bool {
-        matches!(self.link, Link::Up { .. }) && self.session.is_some()
+        matches!(self.process.link, Link::Up { .. }) && self.session.is_some()
     }
 
     /// Whether a server has said that it serves the session over this connection.
     #[must_use]
     pub fn is_served(&self) -> bool {
-        self.granted_over.is_some() && self.granted_over == self.connection()
+        self.granted_over.is_some() && self.granted_over == self.process.connection()
     }
 
     /// Requests that the application waits for.
@@ -134,26 +180,15 @@ impl SimulatedClient {
     /// When the process has something to do by itself, in true time.
     #[must_use]
     pub fn deadline_ms(&self) -> u64 {
-        let link_ms = match self.link {
-            Link::Idle { retry_at_ms } => retry_at_ms,
-            Link::Dialing { give_up_ms, .. } => give_up_ms,
-            Link::Up { .. } => u64::MAX,
-        };
         let protocol_ms = self.protocol.next_deadline_ms().unwrap_or(u64::MAX);
-        link_ms.min(protocol_ms).max(self.silent_until_ms)
-    }
-
-    /// The pause before the next attempt; longer after each in a row.
-    pub fn next_redial_pause_ms(&mut self, drawn: u64) -> u64 {
-        let pause_ms = self.redial_pause_ms / 2 + drawn % (self.redial_pause_ms / 2 + 1);
-        self.redial_pause_ms = (self.redial_pause_ms * 2).min(REDIAL_PAUSE_MS_MAX);
-        pause_ms
+        let process = &self.process;
+        process.link_deadline_ms().min(protocol_ms).max(process.silent_until_ms)
     }
 
     pub fn on_granted(&mut self, session: SessionId) {
         self.session = Some(session);
-        self.granted_over = self.connection();
-        self.redial_pause_ms = REDIAL_PAUSE_MS_MIN;
+        self.granted_over = self.process.connection();
+        self.process.on_granted();
     }
 
     /// The request that a frame carries: one of the application's, in the order of asking, or one of

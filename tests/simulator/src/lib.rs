@@ -27,3 +27,4 @@ pub mod trials;
 pub mod trouble;
 pub mod work;
 pub mod world;
+pub mod zookeeper;

@@ -50,6 +50,9 @@ struct CommandLine {
     /// Clients; drawn if not given.
     #[arg(long)]
     clients: Option<usize>,
+    /// Clients of the ZooKeeper protocol besides; drawn if not given.
+    #[arg(long)]
+    zookeeper_clients: Option<usize>,
     /// Milliseconds of work under faults; drawn if not given.
     #[arg(long)]
     busy_ms: Option<u64>,
@@ -124,6 +127,7 @@ fn wishes(line: &CommandLine) -> anyhow::Result<Wishes> {
     Ok(Wishes {
         servers: line.replicas.as_ref().and_then(|text| text.parse().ok()),
         clients: line.clients,
+        zookeeper_clients: line.zookeeper_clients,
         busy_ms: line.busy_ms,
         without: faults(&line.without)?,
         only: faults(&line.only)?,

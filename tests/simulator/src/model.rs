@@ -5,7 +5,7 @@
 //! `runtime/docs/native-protocol.md` for reads. Comes in: operations and committed entries, in order.
 //! Goes out: what each must be answered, and the tree as of any zxid, so that a read can be judged by
 //! the state that it says it shows. Invariant: simple before fast; nothing is taken from the servers
-//! but what is said in [`Model::follow`]. Access is not modelled: clients here give no ACLs.
+//! but what is said in [`Model::follow`]. Access is not modelled: clients here give no ACL but the open one.
 
 mod follow;
 mod operations;

@@ -5,10 +5,12 @@
 
 use crate::executor::SimulatedExecutor;
 use crate::history::{CommittedEntry, History, OperationId};
+use crate::zookeeper::Awaited;
 use quorate_raft::SnapshotMark;
 use quorate_replica::Replica;
 use quorate_types::request::{WatchEvent, WatchMode};
 use quorate_types::{ComponentDigest, Outcome, ServerId, SessionId, ZnodePath, Zxid};
+use quorate_wire::zookeeper::ServerMessage;
 use std::collections::BTreeMap;
 
 pub type SimulatedReplica = Replica<SimulatedExecutor>;
@@ -73,6 +75,21 @@ pub enum Observation<'a> {
     Disconnected { client: usize, connection: u64 },
     /// A client process died: nothing more is heard of it, its session is left to expire.
     ClientDied { client: usize, session: Option<SessionId> },
+    /// A request left a client of the ZooKeeper protocol.
+    ZooKeeperSent { id: OperationId, connection: u64 },
+    /// Such a client was told that its session is served.
+    ZooKeeperConnected { client: usize, connection: u64, session: SessionId },
+    /// A replica has answered such a request; the client does not know yet.
+    ZooKeeperAnswered { id: OperationId, zxid: Zxid, outcome: &'a Outcome },
+    /// A frame reached such a client. `awaited`: the oldest of its requests without a reply, if the
+    /// frame is a reply.
+    ZooKeeperHeard {
+        client: usize,
+        connection: u64,
+        session: SessionId,
+        awaited: Option<Awaited>,
+        message: &'a ServerMessage<'a>,
+    },
     /// A client writes to what a lock guards, with the fence of its grant.
     ResourceWritten { client: usize, lock: &'static str, fence: u64 },
     /// A server tells its operator that something is wrong.

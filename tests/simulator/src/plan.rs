@@ -16,6 +16,7 @@ use std::fmt;
 pub struct Wishes {
     pub servers: Option<u64>,
     pub clients: Option<usize>,
+    pub zookeeper_clients: Option<usize>,
     /// How long clients are at work, in milliseconds.
     pub busy_ms: Option<u64>,
     /// Faults that do not happen.
@@ -50,6 +51,8 @@ pub struct Plan {
     pub seed: u64,
     pub servers: u64,
     pub clients: usize,
+    /// Clients of the ZooKeeper protocol besides.
+    pub zookeeper_clients: usize,
     pub busy_ms: u64,
     /// Mean pause between two requests of a client.
     pub pause_ms: u64,
@@ -86,6 +89,7 @@ impl Plan {
             seed,
             servers: wishes.servers.unwrap_or(servers),
             clients: wishes.clients.unwrap_or(clients),
+            zookeeper_clients: wishes.zookeeper_clients.unwrap_or(draw_zookeeper_clients(seed)),
             busy_ms,
             pause_ms,
             session_timeout_ms: (session_ms, session_ms * 2),
@@ -125,6 +129,7 @@ impl Plan {
             ..self.limits
         };
         let config = (trial.config)(choices, self);
+        self.zookeeper_clients = wishes.zookeeper_clients.unwrap_or(0);
         self.trial = Some((trial, config));
     }
 
@@ -138,6 +143,11 @@ impl Plan {
     pub fn per_mille(&self, fault: Fault) -> u64 {
         self.faults.get(&fault).map_or(0, |strength| strength.per_mille)
     }
+}
+
+/// Drawn apart from all else, so that a plan without them is what it is.
+fn draw_zookeeper_clients(seed: u64) -> usize {
+    Choices(seed ^ 0x2181_2281).below(4) as usize
 }
 
 fn draw_timings(choices: &mut Choices, quick: bool) -> Timings {
@@ -224,11 +234,12 @@ impl fmt::Display for Plan {
         let Timings { election_ms, heartbeat_ms } = self.timings;
         write!(
             f,
-            "{}{} servers, {} clients, busy {} s, a request each {} ms, election {}..{} ms, heartbeat \
+            "{}{} servers, {} clients, {} of ZooKeeper, busy {} s, a request each {} ms, election {}..{} ms, heartbeat \
              {heartbeat_ms} ms, faults:",
             self.trial.as_ref().map_or(String::new(), |(trial, _)| format!("{}: ", trial.name)),
             self.servers,
             self.clients,
+            self.zookeeper_clients,
             self.busy_ms / 1_000,
             self.pause_ms,
             election_ms.0,

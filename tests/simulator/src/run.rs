@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::trouble::{Occurrences, Trouble};
 use crate::work::{FOLDERS, LOCKS, LOOPING, TRAPPING, Worker, path};
 use crate::world::{Counts, Violation, World};
+use crate::zookeeper::work::ZooKeeperWorker;
 use bytes::Bytes;
 use quorate_types::request::{CreateMode, ReadLevel};
 use quorate_types::{ErrorCode, Operation, ZnodeData, ZnodePath};
@@ -127,6 +128,7 @@ pub fn run_with(plan: &Plan, recipes: &Arc<Recipes>, checks: Checks) -> Report {
 struct Simulation {
     world: World,
     workers: Vec<Worker>,
+    zookeeper_workers: Vec<ZooKeeperWorker>,
     occurrences: Occurrences,
 }
 
@@ -137,11 +139,17 @@ impl Simulation {
             let timeout_ms = least_ms + world.choices.below(most_ms - least_ms + 1);
             world.add_client(timeout_ms);
         }
-        world.clients[0].is_administrator = true;
+        world.clients[0].process.is_administrator = true;
         let trial = world.plan.trial.clone();
         let workers =
             (0..world.plan.clients).map(|client| Worker::new(client, trial.clone())).collect();
-        Simulation { world, workers, occurrences: Occurrences::new() }
+        for _ in 0..world.plan.zookeeper_clients {
+            let timeout_ms = least_ms + world.choices.below(most_ms - least_ms + 1);
+            world.add_zookeeper_client(timeout_ms);
+        }
+        let zookeeper_workers =
+            (0..world.plan.zookeeper_clients).map(ZooKeeperWorker::new).collect();
+        Simulation { world, workers, zookeeper_workers, occurrences: Occurrences::new() }
     }
 
     fn go(&mut self) -> Option<Failure> {
@@ -261,16 +269,16 @@ impl Simulation {
         let mut trouble = Trouble::begin(&mut self.world);
         let until_ms = self.world.now_ms + self.world.plan.busy_ms;
         while self.world.now_ms < until_ms {
-            let due_ms = self.workers.iter().map(Worker::due_ms).min().unwrap_or(u64::MAX);
+            let native_ms = self.workers.iter().map(Worker::due_ms);
+            let zookeeper_ms = self.zookeeper_workers.iter().map(ZooKeeperWorker::due_ms);
+            let due_ms = native_ms.chain(zookeeper_ms).min().unwrap_or(u64::MAX);
             // Answers are looked at soon after they come, whatever else there is to do.
             let soon_ms = self.world.now_ms + 1 + self.world.plan.pause_ms / 4;
             let next_ms = due_ms.min(trouble.due_ms()).min(soon_ms).min(until_ms);
             self.world.run_until_ms(next_ms.max(self.world.now_ms + 1));
             self.broken()?;
             trouble.act(&mut self.world);
-            for worker in &mut self.workers {
-                worker.work(&mut self.world, true, trouble.haste);
-            }
+            self.let_work(true, trouble.haste);
             self.broken()?;
         }
         trouble.end(&mut self.world);
@@ -278,6 +286,15 @@ impl Simulation {
         self.world.show(&Observation::Healed);
         self.broken()?;
         self.come_to_rest(&mut trouble)
+    }
+
+    fn let_work(&mut self, eager: bool, haste: u64) {
+        for worker in &mut self.workers {
+            worker.work(&mut self.world, eager, haste);
+        }
+        for worker in &mut self.zookeeper_workers {
+            worker.work(&mut self.world, eager, haste);
+        }
     }
 
     fn come_to_rest(&mut self, trouble: &mut Trouble) -> Result<(), Failure> {
@@ -295,9 +312,7 @@ impl Simulation {
                 self.world.correct_contacts();
                 self.world.start_stopped();
             }
-            for worker in &mut self.workers {
-                worker.work(&mut self.world, false, 1);
-            }
+            self.let_work(false, 1);
         }
         self.serve_once_more()?;
         // Long enough for the sessions of clients that are gone to end.
@@ -328,14 +343,42 @@ impl Simulation {
         let patience_ms = self.patience_ms();
         let done = self.world.run_while(patience_ms, waits);
         self.broken()?;
-        if done { Ok(()) } else { Err(self.stuck(format!("no service: {}", self.unrest()))) }
+        if done {
+            self.serve_zookeeper_once_more()
+        } else {
+            Err(self.stuck(format!("no service: {}", self.unrest())))
+        }
+    }
+
+    /// A request that is lost with its connection is asked for again: that is the application's part.
+    fn serve_zookeeper_once_more(&mut self) -> Result<(), Failure> {
+        let until_ms = self.world.now_ms + self.patience_ms();
+        let Simulation { world, zookeeper_workers, .. } = self;
+        let mut waits = |world: &mut World| {
+            let mut served = true;
+            for worker in zookeeper_workers.iter_mut() {
+                served &= worker.is_served_once_more(world);
+            }
+            !served
+        };
+        while waits(world) && world.now_ms < until_ms && world.violation.is_none() {
+            world.run_for(20);
+        }
+        let done = !waits(world);
+        self.broken()?;
+        if done {
+            Ok(())
+        } else {
+            Err(self.stuck(format!("no service of ZooKeeper clients: {}", self.unrest())))
+        }
     }
 
     fn is_at_rest(&self) -> bool {
         let idle = self.workers.iter().all(|worker| worker.is_at_rest(&self.world));
         let served = self.world.clients.iter().all(|client| client.is_up());
+        let zookeeper = self.world.zookeeper_clients.iter().all(|client| client.is_at_rest());
         let runs = self.world.servers.keys().all(|id| self.world.is_up(*id));
-        idle && served && runs && is_led(&self.world)
+        idle && served && zookeeper && runs && is_led(&self.world)
     }
 
     fn unrest(&self) -> String {
@@ -399,6 +442,12 @@ impl Simulation {
         lines
     }
 
+    fn sessions_lost(&self) -> u64 {
+        let native = self.world.clients.iter().map(|one| u64::from(one.sessions_lost));
+        let zookeeper = self.world.zookeeper_clients.iter();
+        native.chain(zookeeper.map(|one| u64::from(one.sessions_lost))).sum()
+    }
+
     fn figures(&self) -> Figures {
         let history = &self.world.history;
         let ended = || history.operations.iter().filter_map(|known| known.ended.as_ref());
@@ -410,7 +459,7 @@ impl Simulation {
             refused: outcomes().filter(Result::is_err).count() as u64,
             unknown: (history.operations.len() - outcomes().count()) as u64,
             entries: history.entries.len() as u64,
-            sessions_lost: self.world.clients.iter().map(|one| u64::from(one.sessions_lost)).sum(),
+            sessions_lost: self.sessions_lost(),
             counts: self.world.counts,
             occurrences: self.occurrences.clone(),
             judged: self.world.checks.judged(),

@@ -33,6 +33,9 @@ impl Shrunk {
         if let Some(clients) = wishes.clients {
             text += &format!(" --clients {clients}");
         }
+        if let Some(clients) = wishes.zookeeper_clients {
+            text += &format!(" --zookeeper-clients {clients}");
+        }
         if let Some(busy_ms) = wishes.busy_ms {
             text += &format!(" --busy-ms {busy_ms}");
         }
@@ -93,6 +96,16 @@ impl Search<'_> {
             }
         }
     }
+
+    fn drop_zookeeper_clients(&mut self) {
+        let clients = Plan::draw(self.seed, &self.best.wishes).zookeeper_clients;
+        for fewer in 0..clients {
+            let zookeeper_clients = Some(fewer);
+            if self.try_with(Wishes { zookeeper_clients, ..self.best.wishes.clone() }) {
+                return;
+            }
+        }
+    }
 }
 
 /// Looks for a smaller run of this seed that fails in the same way.
@@ -104,6 +117,7 @@ pub fn shrink(seed: u64, wishes: &Wishes, kind: FailureKind, recipes: &Arc<Recip
     search.end_early();
     search.drop_faults();
     search.drop_clients();
+    search.drop_zookeeper_clients();
     search.end_early();
     search.best
 }

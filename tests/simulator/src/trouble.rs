@@ -157,7 +157,8 @@ impl Trouble {
     }
 
     fn client(&mut self, world: &World) -> usize {
-        self.choices.below(world.clients.len() as u64) as usize
+        let numbers = world.client_numbers();
+        numbers[self.choices.below(numbers.len() as u64) as usize]
     }
 
     /// Shorter or longer than what a cluster waits for.
@@ -315,7 +316,7 @@ impl Trouble {
 
     fn part_clients(&mut self, world: &mut World) {
         let server = self.server(world);
-        for client in 0..world.clients.len() {
+        for client in world.client_numbers() {
             if self.choices.one_in(2) {
                 world.cut_client(client, server, true);
             }

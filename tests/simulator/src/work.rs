@@ -153,8 +153,8 @@ impl Worker {
     fn play(&mut self, world: &mut World, act: impl FnOnce(&mut dyn Work, &mut Turn<'_>)) {
         let Some(TrialPart { mount, work, life, under_way }) = &mut self.trial else { return };
         let client = self.client;
-        if world.clients[client].life != *life {
-            *life = world.clients[client].life;
+        if world.clients[client].process.life != *life {
+            *life = world.clients[client].process.life;
             under_way.clear();
             work.forget();
         }
@@ -218,7 +218,7 @@ impl Worker {
     fn take_lock(&mut self, world: &mut World, object: &'static str, grant: Grant) {
         let hold_ms = world.choices.below(world.plan.pause_ms * 4 + 2);
         let release_at_ms = world.now_ms + hold_ms;
-        let life = world.clients[self.client].life;
+        let life = world.clients[self.client].process.life;
         self.locks.insert(object, Held { fence: grant.fence, release_at_ms, life });
         self.write_resource(world, object, grant.fence);
     }
@@ -230,7 +230,7 @@ impl Worker {
 
     /// Uses and gives back what is held.
     fn tend_locks(&mut self, world: &mut World, eager: bool) {
-        let life = world.clients[self.client].life;
+        let life = world.clients[self.client].process.life;
         self.locks.retain(|_, held| held.life == life);
         for (lock, held) in self.locks.clone() {
             if eager && held.release_at_ms > world.now_ms {

@@ -176,6 +176,9 @@ pub struct Conversation {
     pending_bytes: usize,
     /// The newest transaction that the client was told of.
     zxid: Zxid,
+    /// The newest transaction that a reply has named. Clients take each reply's as the newest that they
+    /// have seen: one that went back would let another server show them an older tree.
+    replied: Zxid,
     /// Proved identities, in the order they were proved.
     proved: Vec<Proved>,
     /// Whether members may be changed by `reconfig`.
@@ -192,6 +195,7 @@ impl Conversation {
             pending: VecDeque::new(),
             pending_bytes: 0,
             zxid: Zxid(0),
+            replied: Zxid(0),
             proved,
             reconfigures,
         }
@@ -482,6 +486,9 @@ impl Conversation {
             {
                 attached.oldest_write = write + 1;
             }
+            // What was answered here waited for its turn, and others were told newer things meanwhile.
+            let zxid = if sequence.is_none() { zxid.max(self.replied) } else { zxid };
+            self.replied = self.replied.max(zxid);
             let closes = matches!(shape, Shape::Closed) && outcome.is_ok();
             tell::reply(out, (xid, zxid), &shape, &outcome);
             if closes {

@@ -163,7 +163,7 @@ fn replies_leave_in_the_order_of_requests_whoever_answers() {
         headers(&out, Opcode::SetData),
         [
             (1, 8, ZooKeeperError::Ok),
-            (2, 7, ZooKeeperError::BadArguments),
+            (2, 8, ZooKeeperError::BadArguments),
             (3, 8, ZooKeeperError::NoNode)
         ]
     );

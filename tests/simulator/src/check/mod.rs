@@ -22,6 +22,10 @@ mod session_order;
 #[cfg(test)]
 mod told;
 mod watches;
+mod zookeeper_reads;
+mod zookeeper_replies;
+mod zookeeper_watches;
+mod zookeeper_writes;
 
 use crate::history::History;
 use crate::observation::{Checker, Observation, Rest};
@@ -45,6 +49,9 @@ impl Checks {
                 checks.checkers.push(Box::new(recipe_promises::RecipePromises::new(trial, config)));
             }
         }
+        if plan.zookeeper_clients > 0 {
+            checks.checkers.extend(zookeeper_door());
+        }
         checks
     }
 
@@ -53,6 +60,7 @@ impl Checks {
     pub fn all() -> Checks {
         let mut checks = Checks::whatever_runs();
         checks.checkers.extend(work_of_every_day());
+        checks.checkers.extend(zookeeper_door());
         checks
     }
 
@@ -108,6 +116,16 @@ impl Checks {
     pub fn judged(&self) -> Vec<(&'static str, u64)> {
         self.checkers.iter().map(|checker| (checker.name(), checker.judged())).collect()
     }
+}
+
+/// The checkers of what clients of the ZooKeeper protocol are promised.
+fn zookeeper_door() -> [Box<dyn Checker>; 4] {
+    [
+        Box::<zookeeper_replies::ZooKeeperReplies>::default(),
+        Box::<zookeeper_writes::ZooKeeperWrites>::default(),
+        Box::<zookeeper_reads::ZooKeeperReads>::default(),
+        Box::<zookeeper_watches::ZooKeeperWatches>::default(),
+    ]
 }
 
 /// The checkers of what is mounted beside the tree.

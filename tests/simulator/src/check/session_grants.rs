@@ -7,6 +7,7 @@
 
 use crate::history::{CommittedEntry, History};
 use crate::observation::{Checker, Observation};
+use crate::zookeeper::identity_of;
 use quorate_machine::{Change, Origin};
 use quorate_types::limits::Limits;
 use quorate_types::{ServerId, SessionId, Zxid};
@@ -89,7 +90,7 @@ impl SessionGrants {
         let Some(known) = self.sessions.get_mut(&session) else {
             return Err(format!("client {client} is granted session {session}, never opened"));
         };
-        if known.identity != format!("client-{client}") {
+        if known.identity != identity_of(client) {
             let identity = &known.identity;
             return Err(format!("client {client} is granted session {session} of {identity}"));
         }

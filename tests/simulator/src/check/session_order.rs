@@ -9,6 +9,7 @@
 
 use crate::history::{AskedOperation, CommittedEntry, History, OperationId};
 use crate::observation::{Checker, Observation};
+use crate::zookeeper::zookeeper_place;
 use quorate_machine::{Change, Origin, Transaction};
 use quorate_types::limits::Limits;
 use quorate_types::{ErrorCode, Operation, Outcome, SessionId, Zxid};
@@ -41,8 +42,8 @@ struct Line {
     sent: Vec<Sent>,
     /// Where each request stands last.
     places: BTreeMap<u64, usize>,
-    /// The highest number, but for what resumes watches.
-    newest: u64,
+    /// The highest number, but for what resumes watches, and of what is counted apart.
+    newest: [u64; 2],
     unanswered: BTreeSet<u64>,
     refused: BTreeSet<u64>,
     /// The last place answered in order.
@@ -72,14 +73,16 @@ impl SessionOrder {
         // What resumes watches goes first, whatever its number.
         let resumes = matches!(known.operation, Operation::ResumeWatches { .. });
         if !resumes && !line.places.contains_key(&sequence) {
-            let newest = line.newest;
+            // A ZooKeeper door counts reads apart.
+            let apart = zookeeper_place(known.client).is_some() && !known.operation.is_write();
+            let newest = line.newest[usize::from(apart)];
             if sequence < newest {
                 return Err(format!(
                     "session {session} sends request {sequence} on connection {connection} after \
                      request {newest}"
                 ));
             }
-            line.newest = sequence;
+            line.newest[usize::from(apart)] = sequence;
         }
         let room = line.unanswered.len() < Limits::TESTED.session_outstanding_max as usize;
         let certain = room && cannot_be_refused(&known.operation);

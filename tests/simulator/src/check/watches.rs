@@ -9,6 +9,7 @@
 
 use crate::history::{CommittedEntry, History, OperationId};
 use crate::observation::{Checker, Observation, Rest};
+use crate::zookeeper::zookeeper_place;
 use bytes::Bytes;
 use quorate_machine::Change;
 use quorate_types::request::{HeldWatch, WatchEvent, WatchEventKind, WatchMode, WatchPosition};
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How surely something stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Surety {
+pub(super) enum Surety {
     #[default]
     No,
     Perhaps,
@@ -41,7 +42,7 @@ struct Due {
 
 /// What one client's session watches.
 #[derive(Debug, Default)]
-struct Watcher {
+pub(super) struct Watcher {
     session: SessionId,
     held: BTreeMap<(ZnodePath, WatchMode), Watch>,
     reached: WatchPosition,
@@ -70,7 +71,31 @@ fn events_of(entry: &CommittedEntry) -> impl Iterator<Item = (u32, WatchEvent)> 
 }
 
 impl Watcher {
-    fn leave(&mut self, watch: &HeldWatch, surety: Surety) {
+    pub(super) fn of(session: SessionId) -> Watcher {
+        Watcher { session, ..Watcher::default() }
+    }
+
+    /// Watches stand from this transaction on.
+    pub(super) fn begin_at(&mut self, zxid: Zxid) {
+        self.reached = zxid.into();
+    }
+
+    /// What the path's watch of this kind is owed.
+    pub(super) fn owed(&self, path: &ZnodePath, mode: WatchMode) -> Option<&WatchEvent> {
+        let children = mode == WatchMode::OneShotChildren;
+        let is_about = |kind| match kind {
+            WatchEventKind::Deleted => true,
+            WatchEventKind::ChildrenChanged => children,
+            WatchEventKind::Created | WatchEventKind::DataChanged => !children,
+        };
+        let found = self
+            .due
+            .iter()
+            .find(|due| due.surely && due.event.path == *path && is_about(due.event.kind));
+        found.map(|due| &due.event)
+    }
+
+    pub(super) fn leave(&mut self, watch: &HeldWatch, surety: Surety) {
         let known = self.held.entry((watch.path.clone(), watch.mode)).or_default();
         known.stands = known.stands.max(surety);
         if watch.values {
@@ -90,7 +115,7 @@ impl Watcher {
     }
 
     /// Holds the log against the watches up to a point.
-    fn reach(&mut self, history: &History, to: WatchPosition) {
+    pub(super) fn reach(&mut self, history: &History, to: WatchPosition) {
         if to <= self.reached {
             return;
         }
@@ -204,6 +229,26 @@ impl Watcher {
         ))
     }
 
+    /// As [`Watcher::hear`], of a protocol whose events name their transaction and no place in it.
+    pub(super) fn hear_in(
+        &mut self,
+        history: &History,
+        zxid: Zxid,
+        told: (WatchEventKind, ZnodePath),
+    ) -> Result<(), String> {
+        self.reach(history, zxid.into());
+        let due = self.due.pop_front().map(|due| due.event);
+        match &due {
+            Some(event) if (event.zxid, event.kind, &event.path) == (zxid, told.0, &told.1) => {
+                Ok(())
+            }
+            _ => Err(format!(
+                "it was told {told:?} of {zxid}; due is {due:?}; it watches {:?}",
+                self.held
+            )),
+        }
+    }
+
     fn check_event(&self, due: &Due, told: &WatchEvent) -> Result<(), String> {
         let with_data = told.data.is_some();
         let data: Option<&Bytes> = due.event.data.as_ref().filter(|_| with_data);
@@ -223,7 +268,7 @@ impl Watcher {
     }
 
     /// A frame that leaves its server after every event up to this transaction.
-    fn see(&mut self, history: &History, zxid: Zxid, what: &str) -> Result<(), String> {
+    pub(super) fn see(&mut self, history: &History, zxid: Zxid, what: &str) -> Result<(), String> {
         if self.resuming.is_some() {
             return Ok(());
         }
@@ -434,6 +479,8 @@ impl Checker for Watches {
 
     fn observe(&mut self, history: &History, what: &Observation<'_>) -> Result<(), String> {
         match what {
+            // Another checker knows by which rules those of ZooKeeper clients stand.
+            Observation::Connected { client, .. } if zookeeper_place(*client).is_some() => Ok(()),
             Observation::Connected { client, session, connection, .. } => {
                 self.connect(*client, *session, *connection);
                 Ok(())

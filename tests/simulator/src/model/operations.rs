@@ -8,7 +8,7 @@ use super::{Draft, Lifetime, Model, When, Znode, is_first};
 use quorate_types::acl::open_acl;
 use quorate_types::request::{CreateMode, MultiOperation, MultiReply};
 use quorate_types::{
-    ErrorCode, Operation, Outcome, Reply, SessionId, Stat, ZnodeData, ZnodePath, Zxid,
+    AclEntry, ErrorCode, Operation, Outcome, Reply, SessionId, Stat, ZnodeData, ZnodePath, Zxid,
 };
 
 /// ZooKeeper's longest TTL, in milliseconds.
@@ -35,13 +35,19 @@ type Step<T> = Result<T, ErrorCode>;
 #[must_use]
 pub fn is_tree_write(operation: &Operation) -> bool {
     match operation {
-        Operation::Create { acl, .. } => acl.is_none(),
-        Operation::Multi { operations } => {
-            operations.iter().all(|one| !matches!(one, MultiOperation::Create { acl: Some(_), .. }))
-        }
+        Operation::Create { acl, .. } => is_open(acl.as_ref()),
+        Operation::Multi { operations } => operations.iter().all(|one| match one {
+            MultiOperation::Create { acl, .. } => is_open(acl.as_ref()),
+            _ => true,
+        }),
         Operation::Delete { .. } | Operation::SetData { .. } | Operation::CloseSession => true,
         _ => false,
     }
+}
+
+/// Whether everyone may do everything: said by nothing, or, as ZooKeeper clients do, in words.
+fn is_open(acl: Option<&Vec<AclEntry>>) -> bool {
+    acl.is_none_or(|entries| *entries == open_acl())
 }
 
 /// Whether the model knows what the operation shows.

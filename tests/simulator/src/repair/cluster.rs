@@ -367,7 +367,12 @@ fn is_less(honest: &Recovered, found: &Recovered) -> Result<bool, String> {
 /// Small segments and snapshots, quick elections, no faults.
 fn plan(seed: u64) -> Plan {
     let mut choices = Choices(seed ^ 0x05ca_1e00);
-    let wishes = Wishes { servers: Some(3), clients: Some(2), ..Wishes::default() };
+    let wishes = Wishes {
+        servers: Some(3),
+        clients: Some(2),
+        zookeeper_clients: Some(0),
+        ..Wishes::default()
+    };
     let mut plan = Plan::draw(seed, &wishes);
     plan.faults.clear();
     plan.timings = Timings { election_ms: (100, 200), heartbeat_ms: 20 };

@@ -81,6 +81,10 @@ pub(crate) enum Event {
     ConnectionIdle {
         connection: u64,
     },
+    /// The task of a ZooKeeper client's connection looks at what has come.
+    Door {
+        connection: u64,
+    },
 }
 
 /// A snapshot on its way to the disk.
@@ -121,6 +125,7 @@ impl Event {
             Event::ToClient { .. } => 0xe00,
             Event::ConnectionIdle { .. } => 0xf00,
             Event::Release { .. } => 0x1000,
+            Event::Door { .. } => 0x1100,
         }
     }
 }

@@ -6,12 +6,15 @@
 //! in order. Must never: read a clock, start a thread, or decide anything a server should decide.
 
 mod clients;
+mod connections;
 mod disk;
 mod event;
 mod links;
 mod server;
 mod servers;
 pub mod tree;
+mod zookeeper;
+mod zookeeper_clients;
 
 pub use clients::ClientStanding;
 pub use server::{Clock, Server};
@@ -24,7 +27,8 @@ use crate::history::History;
 use crate::observation::{Observation, Rest};
 use crate::plan::Plan;
 use crate::sum::Sum;
-use clients::Connection;
+use crate::zookeeper::ZooKeeperClient;
+use connections::Connection;
 use event::Event;
 use links::Link;
 use quorate_faulty_disk::Choices;
@@ -76,6 +80,7 @@ pub struct World {
     pub choices: Choices,
     pub servers: BTreeMap<u64, Server>,
     pub clients: Vec<SimulatedClient>,
+    pub zookeeper_clients: Vec<ZooKeeperClient>,
     pub history: History,
     pub checks: Checks,
     pub violation: Option<Violation>,
@@ -128,6 +133,7 @@ impl World {
             recipes,
             now_ms: 1_000,
             clients: Vec::new(),
+            zookeeper_clients: Vec::new(),
             history: History::default(),
             checks,
             violation: None,
@@ -222,6 +228,7 @@ impl World {
             Event::ToServer { connection, what } => self.arrive_at_server(connection, what),
             Event::ToClient { connection, what } => self.arrive_at_client(connection, what),
             Event::ConnectionIdle { connection } => self.on_connection_idle(connection),
+            Event::Door { connection } => self.on_zookeeper_door(connection),
         }
     }
 

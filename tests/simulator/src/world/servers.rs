@@ -217,6 +217,7 @@ impl World {
         while let Some(input) = self.server_mut(id).inbox.pop_front() {
             self.input(id, input);
         }
+        self.wake_zookeeper_doors(id);
         self.input(id, Input::Tick);
     }
 
@@ -361,10 +362,14 @@ impl World {
             Action::SendClient { connection, frame } => {
                 let bytes = encode_server(&frame);
                 self.sum.add_bytes(&bytes);
-                self.send_to_client(connection, Carried::Bytes(bytes));
+                if !self.leave_at_zookeeper_door(connection, &frame) {
+                    self.send_to_client(connection, Carried::Bytes(bytes));
+                }
             }
             Action::CloseConnection { connection } => {
-                self.send_to_client(connection, Carried::Closed);
+                if !self.finish_zookeeper_door(connection) {
+                    self.send_to_client(connection, Carried::Closed);
+                }
             }
             Action::SendPeer { peer, frame } => self.send_to_peer(id, peer.0, &frame),
             Action::ClosePeer { peer, .. } => self.close_peer(id, peer.0),

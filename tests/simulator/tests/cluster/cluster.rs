@@ -43,6 +43,7 @@ fn plan(seed: u64, servers: u64, limits: Limits) -> Plan {
         seed,
         servers,
         clients: 0,
+        zookeeper_clients: 0,
         busy_ms: 0,
         pause_ms: 0,
         session_timeout_ms: (2_000, 2_000),
@@ -225,7 +226,7 @@ impl Cluster {
     /// As [`Cluster::add_served_client`], one that no ACL binds.
     pub fn add_administrator(&mut self, timeout_ms: u64) -> usize {
         let number = self.add_client(None, timeout_ms);
-        self.clients[number].is_administrator = true;
+        self.clients[number].process.is_administrator = true;
         self.await_served(number);
         number
     }
@@ -242,7 +243,7 @@ impl Cluster {
 
     /// Breaks a client's connection, which its server hears of at once, and sends it to a server.
     pub fn send_client_to(&mut self, number: usize, server: u64) {
-        self.clients[number].only = Some(server);
+        self.clients[number].process.only = Some(server);
         self.break_client(number, Some(0));
     }
 
@@ -250,7 +251,7 @@ impl Cluster {
     /// then long on their way; nothing else is.
     pub fn move_with_slow_requests(&mut self, number: usize, server: u64) {
         self.send_client_to(number, server);
-        self.run_until("it connects", |world| world.clients[number].connection().is_some());
+        self.run_until("it connects", |world| world.clients[number].process.connection().is_some());
         let ordinary_ms = std::mem::replace(&mut self.plan.delays.client_ms, SLOW_MS);
         self.await_served(number);
         self.plan.delays.client_ms = ordinary_ms;
@@ -375,10 +376,10 @@ impl Cluster {
 
     fn serve_everybody(&mut self) {
         let now_ms = self.now_ms;
-        let speaks = |number: &usize| self.clients[*number].silent_until_ms <= now_ms;
+        let speaks = |number: &usize| self.clients[*number].process.silent_until_ms <= now_ms;
         let speaking: Vec<usize> = (0..self.clients.len()).filter(speaks).collect();
         for number in speaking {
-            self.clients[number].only = None;
+            self.clients[number].process.only = None;
             let last = words::create("/last-", "", CreateMode::PersistentSequential);
             let outcome = self.ask_until_settled(number, last);
             assert!(outcome.is_ok(), "client {number} is not served: {outcome:?}");

@@ -412,9 +412,9 @@ fn a_learner_that_is_cut_off_sends_its_clients_elsewhere() {
     cluster.ask(client, add_member(joined)).unwrap();
     let there = cluster.add_served_client(Some(joined), 5_000);
     cluster.partition(&[joined]);
-    cluster.clients[there].only = None;
+    cluster.clients[there].process.only = None;
     cluster.run_until("the client has gone", |world| !world.clients[there].is_served());
-    cluster.clients[there].only = Some(1);
+    cluster.clients[there].process.only = Some(1);
     cluster.ask(there, set("/a", "elsewhere", None)).unwrap();
     assert_eq!(cluster.client(there).sessions_lost, 0);
 }

@@ -312,7 +312,7 @@ fn a_leader_that_stands_still_expires_nobody_who_goes_on() {
         let ms = [300, 700, 1_500, 3_000][round];
         // Who is cut short goes on elsewhere, and does not try the one that stands still again.
         for client in &clients {
-            cluster.clients[*client].only = Some(1 + leader % 3);
+            cluster.clients[*client].process.only = Some(1 + leader % 3);
         }
         cluster.pause(leader, ms);
         cluster.run_for(ms + 1_500);
@@ -374,7 +374,7 @@ fn a_request_brought_again_through_another_server_is_done_once_and_answered_the_
     cluster.run_until("it is applied", |world| world.replica(leader).applied() > before);
     let applied = cluster.replica(leader).applied();
     assert!(cluster.waits(asked), "not answered yet");
-    cluster.clients[client].only = Some(second);
+    cluster.clients[client].process.only = Some(second);
     cluster.break_client(client, Some(50));
     let answer = cluster.answer(asked);
     let Ok(Reply::Created(at, stat)) = answer else { panic!("{answer:?}") };
@@ -545,7 +545,7 @@ fn a_refusal_that_rests_on_a_change_that_was_lost_is_never_told() {
         let refused = cluster.request(second, persistent("/x", "second"));
         cluster.run_for(50);
         cluster.crash(leader, Crash::LoseUnsynced);
-        cluster.clients[second].only = None;
+        cluster.clients[second].process.only = None;
         let won = cluster.answer(refused);
         assert!(won.is_ok(), "seed {seed}: {won:?}");
         cluster.start(leader);
