@@ -100,6 +100,7 @@ impl SimulatedClient {
             ended,
             life: self.life + 1,
             only: self.only,
+            is_administrator: self.is_administrator,
             silent_until_ms: self.silent_until_ms,
             sessions_lost: self.sessions_lost,
             ..fresh
