@@ -152,8 +152,10 @@ impl<E: RecipeExecutor> Replica<E> {
     pub(crate) fn advance_membership(&mut self) -> bool {
         let Some(change) = self.machine.membership_change() else { return false };
         let Some(leading) = &self.leading else { return false };
-        // Once its end is proposed nothing more may be done for it, whatever has become possible.
-        let goes_on = leading.outstanding.membership_change(&self.machine).is_some();
+        // Once its end is proposed nothing more may be done for it, whatever has become possible; the
+        // next change may have begun behind it, and must not be ended in its place.
+        let newest = leading.outstanding.membership_change(&self.machine);
+        let goes_on = newest.as_ref() == Some(&change);
         if !goes_on || !self.raft.is_membership_settled() {
             return false;
         }

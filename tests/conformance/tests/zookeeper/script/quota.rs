@@ -53,7 +53,7 @@ fn held() -> Vec<Step> {
         ann(set("/quo/h1", "few", 77)),
         ann(set("/quo/h1", "few", ANY)),
         ann(delete("/quo/soft", ANY)),
-        ann(multi([m_create("/quo/p", PERSISTENT), m_create("/quo/q", PERSISTENT)])),
+        ann(multi([m_create("/quo/p", PERSISTENT), m_delete("/quo/p", ANY)])),
         ann(get(STATS, false)),
     ]
 }
