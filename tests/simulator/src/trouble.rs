@@ -161,6 +161,11 @@ impl Trouble {
         numbers[self.choices.below(numbers.len() as u64) as usize]
     }
 
+    /// One through which operators ask for things.
+    fn native_client(&mut self, world: &World) -> usize {
+        self.choices.below(world.clients.len() as u64) as usize
+    }
+
     /// Shorter or longer than what a cluster waits for.
     fn span_ms(&mut self, world: &World) -> u64 {
         let election_ms = world.plan.timings.election_ms.1;
@@ -411,7 +416,7 @@ impl Trouble {
     }
 
     fn transfer(&mut self, world: &mut World) {
-        let (client, to) = (self.client(world), self.server(world));
+        let (client, to) = (self.native_client(world), self.server(world));
         let to = self.choices.one_in(2).then_some(ServerId(to));
         let operation = Operation::TransferLeader { to };
         world.ask(client, operation, ReadLevel::Linearizable, Some(2_000));
@@ -419,7 +424,7 @@ impl Trouble {
 
     /// The other edition of the recipe takes over.
     fn upgrade(&mut self, world: &mut World) {
-        let client = self.client(world);
+        let client = self.native_client(world);
         let (mount, name, config) = match &world.plan.trial {
             Some((trial, config)) => (trial.mount(), trial.name, config.clone()),
             None => (path(LOCKS), "lock", Bytes::new()),

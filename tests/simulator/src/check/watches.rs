@@ -237,16 +237,21 @@ impl Watcher {
         told: (WatchEventKind, ZnodePath),
     ) -> Result<(), String> {
         self.reach(history, zxid.into());
-        let due = self.due.pop_front().map(|due| due.event);
-        match &due {
-            Some(event) if (event.zxid, event.kind, &event.path) == (zxid, told.0, &told.1) => {
-                Ok(())
+        let is_told =
+            |event: &WatchEvent| (event.zxid, event.kind, &event.path) == (zxid, told.0, &told.1);
+        while let Some(due) = self.due.pop_front() {
+            if is_told(&due.event) {
+                return Ok(());
             }
-            _ => Err(format!(
-                "it was told {told:?} of {zxid}; due is {due:?}; it watches {:?}",
-                self.held
-            )),
+            if due.surely {
+                let event = due.event;
+                return Err(format!("it was told {told:?} of {zxid}; {event:?} is due"));
+            }
         }
+        Err(format!(
+            "it was told {told:?} of {zxid}; nothing is due; it watches {:?}",
+            self.held.keys()
+        ))
     }
 
     fn check_event(&self, due: &Due, told: &WatchEvent) -> Result<(), String> {

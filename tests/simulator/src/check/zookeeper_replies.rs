@@ -4,9 +4,10 @@
 //! whose replies are out of order and takes the zxid of each reply's header as it is).
 //!
 //! Comes in: what each client heard. Not judged: the zxids of pings and notifications, which clients
-//! do not look at.
+//! do not look at. Allowed, as natively: a read may show a later write of its session, so that the reply
+//! to a write that was sent before a read's reply came may name an older transaction than that reply.
 
-use crate::history::History;
+use crate::history::{History, OperationId};
 use crate::observation::{Checker, Observation};
 use crate::zookeeper::Awaited;
 use quorate_types::SessionId;
@@ -15,9 +16,19 @@ use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub struct ZooKeeperReplies {
-    /// The header that showed each session the newest state.
-    shown: BTreeMap<SessionId, ReplyHeader>,
+    /// What showed each session the newest state.
+    shown: BTreeMap<SessionId, Shown>,
+    /// When each request was sent, by moments.
+    sent: BTreeMap<OperationId, u64>,
     judged: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Shown {
+    header: ReplyHeader,
+    /// It was the reply to a read.
+    by_read: bool,
+    heard: u64,
 }
 
 impl ZooKeeperReplies {
@@ -42,14 +53,20 @@ impl ZooKeeperReplies {
                 awaited.xid
             ));
         }
-        let known = self.shown.entry(session).or_insert(header);
-        if header.zxid < known.zxid || header.zxid <= 0 {
-            return Err(format!(
-                "session {session} was told {header:?}, to {asked:?}, and before that {known:?}"
-            ));
+        let shown = Shown { header, by_read: !asked.is_write(), heard: history.now.number };
+        let known = self.shown.entry(session).or_insert(shown);
+        if header.zxid >= known.header.zxid && header.zxid > 0 {
+            *known = shown;
+            return Ok(());
         }
-        *known = header;
-        Ok(())
+        let sent = self.sent.get(&awaited.id).copied().unwrap_or(u64::MAX);
+        if asked.is_write() && known.by_read && sent < known.heard {
+            return Ok(());
+        }
+        let before = known.header;
+        Err(format!(
+            "session {session} was told {header:?}, to {asked:?}, and before that {before:?}"
+        ))
     }
 }
 
@@ -59,6 +76,9 @@ impl Checker for ZooKeeperReplies {
     }
 
     fn observe(&mut self, history: &History, what: &Observation<'_>) -> Result<(), String> {
+        if let Observation::ZooKeeperSent { id, .. } = what {
+            self.sent.insert(*id, history.now.number);
+        }
         let Observation::ZooKeeperHeard { session, awaited, message, .. } = what else {
             return Ok(());
         };

@@ -60,8 +60,12 @@ fn kind_of(event: &WatcherEvent<'_>) -> Option<WatchEventKind> {
 }
 
 /// The watch that a reply leaves, as the programmer's guide has it: a znode that is not there can be
-/// watched by `exists` alone.
-fn left_by(operation: &Operation, message: &ServerMessage<'_>) -> Option<(ZnodePath, WatchMode)> {
+/// watched by `exists` alone. Of children that are more than a server lists, for which ZooKeeper has no
+/// limit, the client is told an error, and their watch may stand.
+fn left_by(
+    operation: &Operation,
+    message: &ServerMessage<'_>,
+) -> Option<(ZnodePath, WatchMode, Surety)> {
     let error = match message {
         ServerMessage::Reply { .. } => ZooKeeperError::Ok,
         ServerMessage::Refused(header) => header.error,
@@ -70,12 +74,17 @@ fn left_by(operation: &Operation, message: &ServerMessage<'_>) -> Option<(ZnodeP
     match (operation, error) {
         (Operation::Get { path, watch: true }, ZooKeeperError::Ok)
         | (Operation::Exists { path, watch: true }, ZooKeeperError::Ok | ZooKeeperError::NoNode) => {
-            Some((path.clone(), WatchMode::OneShotData))
+            Some((path.clone(), WatchMode::OneShotData, Surety::Yes))
         }
         (Operation::Children { path, watch: true, .. }, ZooKeeperError::Ok) => {
-            Some((path.clone(), WatchMode::OneShotChildren))
+            Some((path.clone(), WatchMode::OneShotChildren, Surety::Yes))
         }
-        (Operation::AddWatch { path, mode, .. }, ZooKeeperError::Ok) => Some((path.clone(), *mode)),
+        (Operation::Children { path, watch: true, .. }, ZooKeeperError::SystemError) => {
+            Some((path.clone(), WatchMode::OneShotChildren, Surety::Perhaps))
+        }
+        (Operation::AddWatch { path, mode, .. }, ZooKeeperError::Ok) => {
+            Some((path.clone(), *mode, Surety::Yes))
+        }
         _ => None,
     }
 }
@@ -95,8 +104,8 @@ impl Client {
         Client { session, watcher, before, restoring: None }
     }
 
-    fn leave(&mut self, path: ZnodePath, mode: WatchMode) {
-        self.watcher.leave(&HeldWatch { path, mode, values: false }, Surety::Yes);
+    fn leave(&mut self, path: ZnodePath, mode: WatchMode, surety: Surety) {
+        self.watcher.leave(&HeldWatch { path, mode, values: false }, surety);
     }
 
     fn on_notified(&mut self, history: &History, zxid: Zxid, told: Told) -> Result<(), String> {
@@ -123,7 +132,7 @@ impl Client {
         for watch in watches {
             match missed(model, watch, (since, zxid)) {
                 Some(kind) => expected.push((kind, watch.path.clone())),
-                None => self.leave(watch.path.clone(), mode_of(watch.kind)),
+                None => self.leave(watch.path.clone(), mode_of(watch.kind), Surety::Yes),
             }
         }
         self.watcher.begin_at(zxid);
@@ -220,8 +229,8 @@ impl ZooKeeperWatches {
             }
             _ => {
                 known.watcher.see(history, zxid, &format!("{message:?}"))?;
-                if let Some((path, mode)) = left_by(operation, message) {
-                    known.leave(path, mode);
+                if let Some((path, mode, surety)) = left_by(operation, message) {
+                    known.leave(path, mode, surety);
                 }
                 Ok(())
             }
