@@ -353,7 +353,7 @@ pub(super) fn end(work: &mut Work, outcome: Result<(), Refusal>) -> Option<(Orig
         }
     }
     work.change(Change::EndMembership { session, done: outcome.is_ok() });
-    if outcome.is_ok() {
+    if outcome.is_ok() && !change.steps.is_empty() {
         config::publish(work);
     }
     let reply = match outcome {
