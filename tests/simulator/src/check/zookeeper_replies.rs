@@ -130,4 +130,29 @@ mod tests {
         hear(&mut run, 5, 3).unwrap();
         hear(&mut run, 5, 2).unwrap_err();
     }
+
+    #[test]
+    fn a_write_may_be_older_than_a_read_only_if_it_did_not_wait_for_its_reply() {
+        for (sent_first, is_right) in [(true, true), (false, false)] {
+            let mut run = Run::with_session();
+            let id = run.ask(2, Operation::CloseSession, ReadLevel::Local);
+            let sent = Observation::ZooKeeperSent { id, connection: 1 };
+            if sent_first {
+                run.observe(&sent).unwrap();
+            }
+            run.history.next_moment(0);
+            hear(&mut run, 5, 3).unwrap();
+            run.history.next_moment(0);
+            if !sent_first {
+                run.observe(&sent).unwrap();
+            }
+            let awaited = Some(Awaited { xid: 6, opcode: Opcode::CloseSession, id });
+            let header = ReplyHeader { xid: 6, zxid: 2, error: ZooKeeperError::NoNode };
+            let message = &ServerMessage::Refused(header);
+            let (client, connection, session) = (0, 1, SESSION);
+            let heard =
+                Observation::ZooKeeperHeard { client, connection, session, awaited, message };
+            assert_eq!(run.observe(&heard).is_ok(), is_right);
+        }
+    }
 }
