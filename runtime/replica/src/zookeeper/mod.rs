@@ -207,12 +207,19 @@ impl Conversation {
         self.pending.len()
     }
 
-    /// Whether a frame may be taken: not while the handshake waits for its answer, nor while there are
-    /// so many requests, or so many bytes of them, without a reply. Whoever reads from the client waits.
+    /// Whether a frame may be taken: not while the handshake waits for its answer or a `sync` for its
+    /// own, nor while there are so many requests, or so many bytes of them, without a reply. Whoever
+    /// reads from the client waits. A write taken while a `sync` waits could be done before it, and
+    /// reads between the two would show it: in ZooKeeper a client's requests are done in their order.
     #[must_use]
     pub fn takes_frames(&self, requests_max: usize, bytes_max: usize) -> bool {
         let is_connecting = matches!(self.state, State::Connecting { .. });
-        !is_connecting && self.pending.len() < requests_max && self.pending_bytes < bytes_max
+        let newest = self.pending.back().map(|pending| &pending.shape);
+        let is_syncing = matches!(newest, Some(Shape::Given(_)));
+        !is_connecting
+            && !is_syncing
+            && self.pending.len() < requests_max
+            && self.pending_bytes < bytes_max
     }
 
     /// Takes a frame of the client, without its length.

@@ -190,6 +190,19 @@ fn frames_wait_for_the_answer_to_the_handshake_and_while_many_are_under_way() {
 }
 
 #[test]
+fn nothing_overtakes_a_sync() {
+    let mut conversation = attached();
+    ask(&mut conversation, &request(1, &write("/a")));
+    assert!(conversation.takes_frames(9, 1_000));
+    let (sync, ..) = ask(&mut conversation, &request(2, &Request::Sync("/a")));
+    assert!(!conversation.takes_frames(9, 1_000), "a write could be done before it");
+    answer(&mut conversation, sync, 8, Ok(Reply::Done)).1.unwrap();
+    assert!(!conversation.takes_frames(9, 1_000), "it waits for its turn");
+    answer(&mut conversation, FIRST_WRITE, 9, Ok(Reply::Stat(Stat::default()))).1.unwrap();
+    assert!(conversation.takes_frames(9, 1_000));
+}
+
+#[test]
 fn a_session_that_is_gone_is_said_to_be_gone_and_other_trouble_closes_without_a_word() {
     for (code, is_told) in [
         (ErrorCode::SessionExpired, true),

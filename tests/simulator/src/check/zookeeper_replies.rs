@@ -4,10 +4,9 @@
 //! whose replies are out of order and takes the zxid of each reply's header as it is).
 //!
 //! Comes in: what each client heard. Not judged: the zxids of pings and notifications, which clients
-//! do not look at. Allowed, as natively: a read may show a later write of its session, so that the reply
-//! to a write that was sent before a read's reply came may name an older transaction than that reply.
+//! do not look at.
 
-use crate::history::{History, OperationId};
+use crate::history::History;
 use crate::observation::{Checker, Observation};
 use crate::zookeeper::Awaited;
 use quorate_types::SessionId;
@@ -17,18 +16,8 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub struct ZooKeeperReplies {
     /// What showed each session the newest state.
-    shown: BTreeMap<SessionId, Shown>,
-    /// When each request was sent, by moments.
-    sent: BTreeMap<OperationId, u64>,
+    shown: BTreeMap<SessionId, ReplyHeader>,
     judged: u64,
-}
-
-#[derive(Clone, Copy)]
-struct Shown {
-    header: ReplyHeader,
-    /// It was the reply to a read.
-    by_read: bool,
-    heard: u64,
 }
 
 impl ZooKeeperReplies {
@@ -53,20 +42,14 @@ impl ZooKeeperReplies {
                 awaited.xid
             ));
         }
-        let shown = Shown { header, by_read: !asked.is_write(), heard: history.now.number };
-        let known = self.shown.entry(session).or_insert(shown);
-        if header.zxid >= known.header.zxid && header.zxid > 0 {
-            *known = shown;
-            return Ok(());
+        let before = *self.shown.entry(session).or_insert(header);
+        if header.zxid < before.zxid || header.zxid <= 0 {
+            return Err(format!(
+                "session {session} was told {header:?}, to {asked:?}, and before that {before:?}"
+            ));
         }
-        let sent = self.sent.get(&awaited.id).copied().unwrap_or(u64::MAX);
-        if asked.is_write() && known.by_read && sent < known.heard {
-            return Ok(());
-        }
-        let before = known.header;
-        Err(format!(
-            "session {session} was told {header:?}, to {asked:?}, and before that {before:?}"
-        ))
+        self.shown.insert(session, header);
+        Ok(())
     }
 }
 
@@ -76,9 +59,6 @@ impl Checker for ZooKeeperReplies {
     }
 
     fn observe(&mut self, history: &History, what: &Observation<'_>) -> Result<(), String> {
-        if let Observation::ZooKeeperSent { id, .. } = what {
-            self.sent.insert(*id, history.now.number);
-        }
         let Observation::ZooKeeperHeard { session, awaited, message, .. } = what else {
             return Ok(());
         };
@@ -129,30 +109,5 @@ mod tests {
         hear(&mut run, 5, 3).unwrap();
         hear(&mut run, 5, 3).unwrap();
         hear(&mut run, 5, 2).unwrap_err();
-    }
-
-    #[test]
-    fn a_write_may_be_older_than_a_read_only_if_it_did_not_wait_for_its_reply() {
-        for (sent_first, is_right) in [(true, true), (false, false)] {
-            let mut run = Run::with_session();
-            let id = run.ask(2, Operation::CloseSession, ReadLevel::Local);
-            let sent = Observation::ZooKeeperSent { id, connection: 1 };
-            if sent_first {
-                run.observe(&sent).unwrap();
-            }
-            run.history.next_moment(0);
-            hear(&mut run, 5, 3).unwrap();
-            run.history.next_moment(0);
-            if !sent_first {
-                run.observe(&sent).unwrap();
-            }
-            let awaited = Some(Awaited { xid: 6, opcode: Opcode::CloseSession, id });
-            let header = ReplyHeader { xid: 6, zxid: 2, error: ZooKeeperError::NoNode };
-            let message = &ServerMessage::Refused(header);
-            let (client, connection, session) = (0, 1, SESSION);
-            let heard =
-                Observation::ZooKeeperHeard { client, connection, session, awaited, message };
-            assert_eq!(run.observe(&heard).is_ok(), is_right);
-        }
     }
 }
