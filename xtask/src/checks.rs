@@ -13,7 +13,8 @@ pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
     simulate::harms()?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if has_nextest() {
-        cargo(&["nextest", "run", "--workspace"], &arguments)?;
+        // One run takes long: it tells of every failure, not of the first alone.
+        cargo(&["nextest", "run", "--workspace", "--no-fail-fast"], &arguments)?;
     } else {
         say("cargo-nextest is not installed (cargo install cargo-nextest): using cargo test");
         cargo(&["test", "--workspace", "--all-targets"], &arguments)?;
