@@ -214,3 +214,28 @@ pub trait RecipeExecutor {
         Vec::new()
     }
 }
+
+/// Runs nothing: for a machine in which no component is ever installed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRecipes;
+
+impl RecipeExecutor for NoRecipes {
+    fn vouch(&mut self, _: &ComponentDigest, _: Option<&RecipeSignature>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn status(&self, _: &ComponentDigest) -> ComponentStatus {
+        ComponentStatus::Loading
+    }
+
+    fn run(
+        &mut self,
+        _: &ComponentDigest,
+        _: RecipeRun<'_>,
+        _: &RecipeLimits,
+        _: &mut RecipeView<'_>,
+    ) -> Result<RecipeEnd, RecipeFault> {
+        let message = String::from("no recipe runs here");
+        Err(RecipeFault { kind: RecipeFaultKind::NotReady, message, fuel_used: 0 })
+    }
+}

@@ -45,7 +45,7 @@ mod znode;
 pub use applied::{Applied, AppliedReply, ConnectionResult, SessionGrant, ZnodeEvent};
 pub use change::{AclSource, Change};
 pub use executor::{
-    ComponentStatus, RecipeEnd, RecipeEvent, RecipeExecutor, RecipeFailure, RecipeFault,
+    ComponentStatus, NoRecipes, RecipeEnd, RecipeEvent, RecipeExecutor, RecipeFailure, RecipeFault,
     RecipeFaultKind, RecipeRun,
 };
 pub use history::{Replay, WatchHistory};

@@ -6,48 +6,17 @@
 use crate::{Action, Input, MemberAddress, Now, Replica, Settings, Verify};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
-use quorate_machine::{
-    ComponentStatus, Identity, RecipeEnd, RecipeExecutor, RecipeFault, RecipeFaultKind, RecipeRun,
-    RecipeView,
-};
+use quorate_machine::{Identity, NoRecipes};
 use quorate_storage::ServerIdentity;
 use quorate_types::limits::Limits;
-use quorate_types::recipe::RecipeLimits;
 use quorate_types::request::ReadLevel;
-use quorate_types::{
-    ComponentDigest, Incarnation, Operation, Outcome, RecipeSignature, ServerId, Zxid,
-};
+use quorate_types::{Incarnation, Operation, Outcome, ServerId, Zxid};
 use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
 
 /// Session timeout that clients ask for.
 pub(crate) const TIMEOUT_MS: u32 = 20_000;
 const STEP_MS: u64 = 10;
-
-/// No recipe is called here.
-pub(crate) struct NoRecipes;
-
-impl RecipeExecutor for NoRecipes {
-    fn vouch(&mut self, _: &ComponentDigest, _: Option<&RecipeSignature>) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn status(&self, _: &ComponentDigest) -> ComponentStatus {
-        ComponentStatus::Loading
-    }
-
-    fn run(
-        &mut self,
-        _: &ComponentDigest,
-        _: RecipeRun<'_>,
-        _: &RecipeLimits,
-        _: &mut RecipeView<'_>,
-    ) -> Result<RecipeEnd, RecipeFault> {
-        let message = String::from("no recipe here");
-        Err(RecipeFault { kind: RecipeFaultKind::NotReady, message, fuel_used: 0 })
-    }
-}
 
 /// Three replicas, their disks and their network, in steps.
 pub(crate) struct Network {

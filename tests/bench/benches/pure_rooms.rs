@@ -4,49 +4,20 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use quorate_machine::{
-    ComponentStatus, ConnectionOrigin, Identity, Machine, Outstanding, Prepared, RecipeEnd,
-    RecipeExecutor, RecipeFault, RecipeFaultKind, RecipeRun, RecipeView, Request, Stamp,
+    ConnectionOrigin, Identity, Machine, NoRecipes, Outstanding, Prepared, Request, Stamp,
 };
 use quorate_raft::{
     Entry, EntryKind, HardState, Index, Membership, Raft, ReplicaId, Role, Settings, SnapshotMark,
     Start, Term,
 };
 use quorate_storage::{Log, LogBatch, LogSettings, ServerIdentity};
-use quorate_types::recipe::RecipeLimits;
 use quorate_types::request::{CreateMode, ReadLevel};
-use quorate_types::{
-    ComponentDigest, Incarnation, Operation, RecipeSignature, ServerId, SessionId, ZnodeData,
-    ZnodePath, Zxid,
-};
+use quorate_types::{Incarnation, Operation, ServerId, SessionId, ZnodeData, ZnodePath, Zxid};
 use quorate_wire::native::{ClientFrame, FrameBuffer, encode_client};
 use std::hint::black_box;
 use std::sync::Arc;
 
 const DATA_BYTES: usize = 256;
-
-/// No recipe is called here.
-struct NoRecipes;
-
-impl RecipeExecutor for NoRecipes {
-    fn vouch(&mut self, _: &ComponentDigest, _: Option<&RecipeSignature>) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn status(&self, _: &ComponentDigest) -> ComponentStatus {
-        ComponentStatus::Loading
-    }
-
-    fn run(
-        &mut self,
-        _: &ComponentDigest,
-        _: RecipeRun<'_>,
-        _: &RecipeLimits,
-        _: &mut RecipeView<'_>,
-    ) -> Result<RecipeEnd, RecipeFault> {
-        let message = String::from("no recipe here");
-        Err(RecipeFault { kind: RecipeFaultKind::NotReady, message, fuel_used: 0 })
-    }
-}
 
 /// A leader's machine with one session.
 struct Leader {
