@@ -291,8 +291,23 @@ impl World {
     fn show_frame(&mut self, client: usize, connection: u64, frame: &ServerFrame) {
         let session = self.clients[client].session.unwrap_or_default();
         match frame {
+            ServerFrame::Connected { session, .. } => self.clients[client].on_granted(*session),
+            ServerFrame::Reply { sequence, zxid, outcome } => {
+                self.note_answer(client, *sequence, *zxid, outcome);
+            }
+            _ => {}
+        }
+        self.show_server_frame((client, connection, session), frame);
+    }
+
+    /// What a frame of a server tells a native client, or a conversation in the place of one.
+    pub(super) fn show_server_frame(
+        &mut self,
+        (client, connection, session): (usize, u64, SessionId),
+        frame: &ServerFrame,
+    ) {
+        match frame {
             ServerFrame::Connected { session, timeout_ms, server, resumed, zxid, .. } => {
-                self.clients[client].on_granted(*session);
                 self.show(&Observation::Connected {
                     client,
                     connection,
@@ -305,7 +320,6 @@ impl World {
             }
             ServerFrame::Reply { sequence, zxid, outcome } => {
                 let (sequence, zxid) = (*sequence, *zxid);
-                self.note_answer(client, sequence, zxid, outcome);
                 self.show(&Observation::AnswerSeen {
                     client,
                     connection,

@@ -284,41 +284,15 @@ impl World {
         let client = self.connections[&connection].client;
         let Some(door) = self.zookeeper_door(connection) else { return };
         let session = door.session;
-        match frame {
-            ServerFrame::Connected { session, timeout_ms, server, resumed, zxid, .. } => {
-                self.show(&Observation::Connected {
-                    client,
-                    connection,
-                    session: *session,
-                    server: *server,
-                    resumed: *resumed,
-                    timeout_ms: *timeout_ms,
-                    zxid: *zxid,
-                });
-            }
+        let answered = match frame {
             ServerFrame::Reply { sequence, zxid, outcome } => {
-                let (sequence, zxid) = (*sequence, *zxid);
-                let id = door.requests.get(&sequence).copied();
-                self.show(&Observation::AnswerSeen {
-                    client,
-                    connection,
-                    session,
-                    sequence,
-                    zxid,
-                    outcome,
-                });
-                if let Some(id) = id {
-                    self.end_for_conversation(id, zxid, outcome);
-                }
+                door.requests.get(sequence).map(|id| (*id, *zxid, outcome))
             }
-            ServerFrame::Watch(event) => {
-                self.show(&Observation::WatchSeen { client, connection, session, event });
-            }
-            ServerFrame::Heartbeat { zxid } => {
-                let zxid = *zxid;
-                self.show(&Observation::HeartbeatSeen { client, connection, session, zxid });
-            }
-            ServerFrame::Refused(_) | ServerFrame::Goodbye(_) => {}
+            _ => None,
+        };
+        self.show_server_frame((client, connection, session), frame);
+        if let Some((id, zxid, outcome)) = answered {
+            self.end_for_conversation(id, zxid, outcome);
         }
     }
 
