@@ -3,7 +3,7 @@
 //! Comes in: bytes from an installer, trusted in nothing. Goes out: a compiled recipe with its
 //! checked descriptor, or an error that names the cure.
 //! Invariant: whatever this accepts instantiates, has all functions of the contract with the right
-//! types, and described itself within fuel. May take seconds: never call it on the replica's thread.
+//! types, and described itself within fuel. May take seconds: never call it from the replica's task.
 
 use crate::cache::ComponentCache;
 use crate::compile_cost;

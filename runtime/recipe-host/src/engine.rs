@@ -30,7 +30,7 @@ pub const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Core instances of one component. A plain recipe has three.
 pub const CORE_INSTANCES_MAX: u32 = 16;
 
-/// Components that may run at once: the replica's thread, trial runs on compile threads, tests.
+/// Components that may run at once: the replica, trial runs on compile threads, tests.
 const COMPONENT_INSTANCES_MAX: u32 = 64;
 
 /// Bytes of a memory that are cleared by hand instead of given back to the system: instantiation

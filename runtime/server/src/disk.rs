@@ -400,8 +400,8 @@ mod tests {
         assert!(!folder.path().join("after").exists());
     }
 
-    #[test]
-    fn waiting_batches_are_performed_together_and_answered_in_order() {
+    #[tokio::test]
+    async fn waiting_batches_are_performed_together_and_answered_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let (sender, jobs) = mpsc::channel();
         for batch in 0..4 {
@@ -412,7 +412,7 @@ mod tests {
         let inbox = Arc::new(Inbox::new());
         run(&jobs, DiskPerformer::new(folder.path().to_owned()), &inbox);
         let mut taken = Vec::new();
-        inbox.take(&mut taken, Instant::now(), 0);
+        inbox.take(&mut taken, Instant::now(), 0).await;
         let done = taken.iter().map(|event| match event {
             crate::inbox::Event::Input(Input::DiskDone { batch }) => *batch,
             _ => u64::MAX,

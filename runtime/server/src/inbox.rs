@@ -1,4 +1,4 @@
-//! The replica's one queue: many tasks and threads put events in, the replica thread takes them.
+//! The replica's one queue: many tasks and threads put events in, the replica's task takes them.
 //!
 //! Comes in: frames of clients and peers, news of the disk and of compilation. Goes out: batches of
 //! events. Invariant: events of one client, and those of one peer, come out in the order they went
@@ -14,11 +14,12 @@ use quorate_replica::{Input, SessionList, WatchList, WatchOrder};
 use quorate_types::{Incarnation, ServerId};
 use quorate_wire::native::ServerFrame;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::timeout_at;
 
-/// What reaches the replica thread.
+/// What reaches the replica's task.
 pub(crate) enum Event {
     /// A client's connection passed its handshake.
     ClientOpened {
@@ -85,12 +86,12 @@ struct Queues {
 /// The queue.
 pub(crate) struct Inbox {
     queues: Mutex<Queues>,
-    arrived: Condvar,
+    arrived: Notify,
     client_room: Semaphore,
     peer_room: Semaphore,
 }
 
-/// The replica thread has ended: nobody takes events any more.
+/// The replica's task has ended: nobody takes events any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InboxClosed;
 
@@ -98,7 +99,7 @@ impl Inbox {
     pub(crate) fn new() -> Inbox {
         Inbox {
             queues: Mutex::default(),
-            arrived: Condvar::new(),
+            arrived: Notify::new(),
             client_room: Semaphore::new(CLIENT_PIECES_MAX as usize),
             peer_room: Semaphore::new(PEER_PIECES_MAX as usize),
         }
@@ -155,17 +156,20 @@ impl Inbox {
     }
 
     /// Waits until there is an event or it is `until`, then takes all first ones and at most
-    /// `clients_max` of clients into `taken`.
-    pub(crate) fn take(&self, taken: &mut Vec<Event>, until: Instant, clients_max: usize) {
-        let mut queues = self.queues();
-        while queues.first.is_empty() && queues.clients.is_empty() {
-            let now = Instant::now();
-            if now >= until {
+    /// `clients_max` of clients into `taken`, which was empty.
+    pub(crate) async fn take(&self, taken: &mut Vec<Event>, until: Instant, clients_max: usize) {
+        self.take_waiting(taken, clients_max);
+        while taken.is_empty() {
+            let in_time = timeout_at(until.into(), self.arrived.notified()).await.is_ok();
+            self.take_waiting(taken, clients_max);
+            if !in_time {
                 return;
             }
-            let waited = self.arrived.wait_timeout(queues, until - now);
-            queues = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    fn take_waiting(&self, taken: &mut Vec<Event>, clients_max: usize) {
+        let mut queues = self.queues();
         let mut pieces = 0;
         for waiting in queues.first.drain(..) {
             pieces += waiting.pieces as usize;
@@ -216,9 +220,9 @@ mod tests {
         }
     }
 
-    fn take(inbox: &Inbox, clients_max: usize) -> Vec<String> {
+    async fn take(inbox: &Inbox, clients_max: usize) -> Vec<String> {
         let mut taken = Vec::new();
-        inbox.take(&mut taken, Instant::now(), clients_max);
+        inbox.take(&mut taken, Instant::now(), clients_max).await;
         taken.iter().map(label).collect()
     }
 
@@ -231,9 +235,9 @@ mod tests {
         let gone = Input::PeerDisconnected { peer: ServerId(7), generation: 1 };
         inbox.send_from_peer(Event::Input(gone), 1).await.unwrap();
         inbox.send_own(Input::DiskDone { batch: 5 });
-        assert_eq!(take(&inbox, 2), ["peer 7", "disk 5", "client 1", "client 2"]);
-        assert_eq!(take(&inbox, 2), ["client 3"]);
-        assert!(take(&inbox, 2).is_empty());
+        assert_eq!(take(&inbox, 2).await, ["peer 7", "disk 5", "client 1", "client 2"]);
+        assert_eq!(take(&inbox, 2).await, ["client 3"]);
+        assert!(take(&inbox, 2).await.is_empty());
     }
 
     #[tokio::test]
@@ -245,9 +249,9 @@ mod tests {
         let waited = tokio::time::timeout(Duration::ZERO, &mut second).await;
         assert!(waited.is_err(), "there is no room");
         inbox.send_own(Input::DiskDone { batch: 1 });
-        assert_eq!(take(&inbox, 9), ["disk 1", "client 1"]);
+        assert_eq!(take(&inbox, 9).await, ["disk 1", "client 1"]);
         second.await.unwrap();
-        assert_eq!(take(&inbox, 9), ["client 2"]);
+        assert_eq!(take(&inbox, 9).await, ["client 2"]);
     }
 
     #[tokio::test]

@@ -4,10 +4,10 @@
 //! performed. Everything here is a thin shell: what a frame means, who leads and what is durable
 //! when is decided in `quorate-replica` and below, and none of it is decided again here.
 //!
-//! Threads: one owns the replica (`replica_thread`), one the log's files (`disk`), one writes
-//! snapshots and one compiles components (`background`), and a tokio runtime serves the doors
-//! (`quic_native`, `quic_peer`, `zookeeper`). They are joined by the replica's `inbox`, an `outbox` for each
-//! connection, and queues of jobs.
+//! Threads: one writes the log's files (`disk`), one writes snapshots and one compiles components
+//! (`background`); a tokio runtime runs everything else as tasks: one that owns the replica
+//! (`replica_task`), and those of the doors (`quic_native`, `quic_peer`, `zookeeper`). They are joined
+//! by the replica's `inbox`, an `outbox` for each connection, and queues of jobs.
 
 #![warn(missing_docs)]
 
@@ -22,7 +22,7 @@ mod inbox;
 mod outbox;
 mod quic_native;
 mod quic_peer;
-mod replica_thread;
+mod replica_task;
 mod running;
 #[cfg(test)]
 mod test_doors;
@@ -34,7 +34,7 @@ pub use configuration::ServerConfig;
 pub use disk::{DataDirectory, DataDirectoryError, LOCK_FILE, STATE_FOLDER, perform_in};
 pub use entropy::new_incarnation;
 pub use quic_native::ANONYMOUS;
-pub use replica_thread::Standing;
+pub use replica_task::Standing;
 pub use running::{RunningServer, ServerError, Sockets};
 pub use zookeeper::{SaslUser, ShownCertificates, ZooKeeperConfig, ZooKeeperTls};
 

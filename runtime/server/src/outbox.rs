@@ -1,4 +1,4 @@
-//! Frames that wait for one connection: the replica thread puts them in, the connection's task
+//! Frames that wait for one connection: the replica's task puts them in, the connection's task
 //! takes them out.
 //!
 //! Invariant: frames leave in the order they came. Putting in never waits; a connection that falls

@@ -13,7 +13,7 @@ use crate::identity_of::CertificateName;
 use crate::inbox::{Event, Inbox};
 use crate::outbox::Outbox;
 use crate::quic_native::certificate_name;
-use crate::replica_thread::Members;
+use crate::replica_task::Members;
 use crate::transport::{self, CloseCode, WritingEnd, close};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use quorate_replica::Input;
@@ -81,7 +81,7 @@ impl Lane {
     }
 }
 
-/// Where the replica thread puts frames for one connection to a peer.
+/// Where the replica's task puts frames for one connection to a peer.
 pub(crate) struct PeerLink {
     lanes: [Outbox<PeerFrame>; 4],
 }
@@ -233,7 +233,7 @@ impl PeerDoor {
             }
         }
         endpoint.set_server_config(None);
-        // The replica thread has asked every connection to flush and end.
+        // The replica has asked every connection to flush and end.
         let all = async { while tasks.join_next().await.is_some() {} };
         let _ = timeout(transport::FLUSH_DEADLINE, all).await;
     }

@@ -13,7 +13,7 @@ use crate::identity_of::{CertificateName, identity_of};
 use crate::inbox::Inbox;
 use crate::quic_native::{ConnectionNumbers, NativeDoor};
 use crate::quic_peer::{PeerDoor, PeerSettings};
-use crate::replica_thread::{self, Clock, Members, Performers, Standing};
+use crate::replica_task::{self, Clock, Members, Performers, Standing};
 use crate::tls::{TlsError, TlsMaterial};
 use crate::transport::{self, CLOSE_DEADLINE, CloseCode, FLUSH_DEADLINE};
 use crate::zookeeper::{Listeners, ZooKeeperConfig, ZooKeeperDoor};
@@ -23,7 +23,6 @@ use quorate_replica::{Input, MemberAddress, Replica, Settings, StartError, Verif
 use quorate_storage::ServerIdentity;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -146,6 +145,7 @@ pub struct RunningServer {
     runtime: Option<Runtime>,
     inbox: Arc<Inbox>,
     threads: Vec<JoinHandle<()>>,
+    replica_task: tokio::task::JoinHandle<()>,
     standing: watch::Receiver<Standing>,
     stopping: watch::Sender<bool>,
     endpoints: [Endpoint; 2],
@@ -212,7 +212,10 @@ impl RunningServer {
         let doors = Doors { config, tls: &tls, inbox: &inbox, starts, state_folder, members };
         let doors = doors.open(sockets, identity, applied)?;
         let replica_inbox = Arc::clone(&inbox);
-        let run_replica = move || replica_thread::run(replica, &replica_inbox, clock, performers);
+        let replica_task = doors.runtime.spawn(async move {
+            let _part = Part("replica");
+            replica_task::run(Box::new(replica), replica_inbox, clock, performers).await;
+        });
         let compile_inbox = Arc::clone(&inbox);
         let run_compiler = move || {
             background::run_compiler(&compile_jobs, &compiler, &catalogue, &compile_inbox);
@@ -220,8 +223,7 @@ impl RunningServer {
         let threads = vec![
             spawn_disk(&data, disk_jobs, &inbox)?,
             spawn_snapshots(&data, snapshot_jobs, (identity.cluster, &inbox))?,
-            spawn("compile", replica_thread::STACK_BYTES, run_compiler)?,
-            spawn("replica", replica_thread::STACK_BYTES, run_replica)?,
+            spawn("compiler", replica_task::STACK_BYTES, run_compiler)?,
         ];
         tracing::info!(
             server = %config.server, cluster = config.cluster, native = %doors.native_address,
@@ -231,6 +233,7 @@ impl RunningServer {
             runtime: Some(doors.runtime),
             inbox,
             threads,
+            replica_task,
             standing,
             stopping: doors.stopping,
             endpoints: doors.endpoints,
@@ -306,6 +309,8 @@ impl RunningServer {
         self.stopping.send_replace(true);
         self.inbox.send_own(Input::Shutdown);
         runtime.block_on(self.close_doors());
+        // The other threads end when it has given up their queues.
+        let _ = runtime.block_on(&mut self.replica_task);
         for thread in self.threads.drain(..) {
             // A thread that panicked has ended the process already.
             let _ = thread.join();
@@ -315,7 +320,7 @@ impl RunningServer {
     }
 
     async fn close_doors(&mut self) {
-        // An error means that the replica thread is gone, which is an end too.
+        // An error means that the replica's task is gone, which is an end too.
         let _ = self.standing.wait_for(|standing| standing.shut_down).await;
         for door in self.client_doors.drain(..) {
             let _ = tokio::time::timeout(FLUSH_DEADLINE * 2, door).await;
@@ -400,19 +405,29 @@ fn spawn_snapshots(
     })
 }
 
-/// A thread whose panic ends the process: a server with a part missing is worse than none.
+/// A thread whose panic ends the process.
 fn spawn(
-    name: &str,
+    name: &'static str,
     stack_bytes: usize,
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(stack_bytes);
-    let name = name.to_owned();
     builder.spawn(move || {
-        if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            crate::abort_process(&format!("the {name} thread met a bug; please report it"));
-        }
+        let _part = Part(name);
+        work();
     })
+}
+
+/// A part of the server whose panic ends the process: a server with a part missing is worse than
+/// none.
+struct Part(&'static str);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            crate::abort_process(&format!("the {} met a bug; please report it", self.0));
+        }
+    }
 }
 
 struct Doors<'a> {
@@ -438,10 +453,9 @@ struct OpenDoors {
     zookeeper_tls_address: Option<SocketAddr>,
 }
 
-/// One core is left to the replica. On a small machine more threads here would mostly wake one
-/// another: with two on two cores, sixteen writes at a time took half as long again.
-fn door_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1))
+/// At least two: while the replica runs recipes, the doors go on.
+fn serving_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2))
 }
 
 impl Doors<'_> {
@@ -453,8 +467,9 @@ impl Doors<'_> {
     ) -> Result<OpenDoors, ServerError> {
         let config = self.config;
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .thread_name("doors")
-            .worker_threads(door_threads())
+            .thread_name("serving")
+            .worker_threads(serving_threads())
+            .thread_stack_size(replica_task::STACK_BYTES)
             .enable_all()
             .build()?;
         let entered = runtime.enter();

@@ -97,22 +97,15 @@ pub(crate) fn dialing() -> Endpoint {
 }
 
 /// Takes events until `wanted` gives something for one.
-pub(crate) async fn find<T: Send + 'static>(
-    inbox: &Arc<Inbox>,
-    mut wanted: impl FnMut(Event) -> Option<T> + Send + 'static,
-) -> T {
-    let inbox = Arc::clone(inbox);
-    let search = move || {
-        let deadline = Instant::now() + SOON;
-        let mut events = Vec::new();
-        while Instant::now() < deadline {
-            // One at a time, so that what follows the event found is left for the next search.
-            inbox.take(&mut events, deadline, 1);
-            if let Some(found) = events.drain(..).find_map(&mut wanted) {
-                return found;
-            }
+pub(crate) async fn find<T>(inbox: &Inbox, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    let mut events = Vec::new();
+    while Instant::now() < deadline {
+        // One at a time, so that what follows the event found is left for the next search.
+        inbox.take(&mut events, deadline, 1).await;
+        if let Some(found) = events.drain(..).find_map(&mut wanted) {
+            return found;
         }
-        panic!("the event did not come");
-    };
-    tokio::task::spawn_blocking(search).await.unwrap()
+    }
+    panic!("the event did not come");
 }

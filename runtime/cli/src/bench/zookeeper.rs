@@ -61,12 +61,14 @@ pub(super) async fn run(plan: &ZooKeeperBench, output: Output) -> Result<()> {
         ensembles.push(Ensemble::prepare(&plan.beside, plan.bytes).await?);
     }
     let measured = measure_all(&ensembles, plan, output).await;
-    // Whatever went wrong, nothing is to stay.
+    // Whatever went wrong, nothing is to stay; what went wrong first is told.
+    let mut cleaned = Ok(());
     for ensemble in &ensembles {
-        ensemble.clean().await?;
+        cleaned = cleaned.and(ensemble.clean().await);
     }
-    output.print("", &json!({ "rows": measured? }));
-    Ok(())
+    let rows = measured?;
+    output.print("", &json!({ "rows": rows }));
+    cleaned
 }
 
 async fn measure_all(
@@ -100,7 +102,8 @@ async fn warm_up(ensembles: &[Ensemble], plan: &ZooKeeperBench, output: Output) 
         output.note(&format!("warming {} up", ensemble.servers.join(", ")));
         for load in &plan.loads {
             let shares = ensemble.shares(most, plan.connections);
-            ensemble.load(*load, &shares, seconds, &mut Measured::default()).await?;
+            let loaded = ensemble.load(*load, &shares, seconds, &mut Measured::default()).await;
+            loaded.with_context(|| ensemble.words(*load, most))?;
         }
     }
     Ok(())
@@ -128,7 +131,8 @@ async fn measure(
         for (ensemble, measured) in ensembles.iter().zip(&mut measured) {
             bar.set_message(format!("{} {outstanding} at a time", load.name()));
             let shares = ensemble.shares(outstanding, plan.connections);
-            ensemble.load(load, &shares, seconds, measured).await?;
+            let loaded = ensemble.load(load, &shares, seconds, measured).await;
+            loaded.with_context(|| ensemble.words(load, outstanding))?;
             bar.inc(1);
         }
     }
@@ -185,6 +189,11 @@ impl Ensemble {
         .await?;
         pipeline.close().await?;
         Ok(Ensemble { servers: leader_first, path, data })
+    }
+
+    /// What a load was when it failed.
+    fn words(&self, load: ZooKeeperLoad, outstanding: u32) -> String {
+        format!("{} {outstanding} at a time at {}", load.name(), self.servers.join(", "))
     }
 
     /// How many requests each connection has at a time.

@@ -244,3 +244,27 @@ fn a_server_with_another_servers_certificate_does_not_start() {
     let refused = RunningServer::start(&config).err().unwrap().to_string();
     assert!(refused.contains("in use by another process"), "{refused}");
 }
+
+/// Told to a process of its own, which is to end.
+const MEETS_A_BUG: &str = "QUORATE_TEST_MEETS_A_BUG";
+
+#[test]
+fn a_panic_of_a_part_ends_the_process_also_in_a_task() {
+    if std::env::var_os(MEETS_A_BUG).is_some() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let part = runtime.spawn(async {
+            let _part = Part("replica");
+            panic!("the bug");
+        });
+        let _ = runtime.block_on(part);
+        return;
+    }
+    let own = std::env::current_exe().unwrap();
+    let name = "running::tests::a_panic_of_a_part_ends_the_process_also_in_a_task";
+    let mut child = std::process::Command::new(own);
+    let ended = child.args(["--exact", name, "--nocapture"]).env(MEETS_A_BUG, "1").output();
+    let ended = ended.unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success(), "{said}");
+    assert!(said.contains("the bug") && said.contains("the replica met a bug"), "{said}");
+}

@@ -1,9 +1,10 @@
-//! The one thread that owns the replica: events in, actions out, time from two clocks.
+//! The one task that owns the replica: events in, actions out, time from two clocks.
 //!
 //! Comes in: batches of events from the inbox. Goes out: frames to outboxes, jobs to the disk,
 //! snapshot and compile threads. Invariant: after each input every action is performed, in order,
-//! before the next input; nothing here waits for anything but the inbox. Must never decide anything
-//! about the protocol: what to do is in the actions.
+//! before the next input; nothing here waits for anything but the inbox. It shares its threads with
+//! the doors, so that a frame that came in, and one that goes out, need not wake another thread.
+//! Must never decide anything about the protocol: what to do is in the actions.
 
 use crate::background::{CompileJob, SnapshotJob};
 use crate::disk::DiskJob;
@@ -22,7 +23,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
-/// Stack of the thread: recipes run on it, within a stack of their own and with room for the host.
+/// Stack of a thread that recipes run on: within a stack of their own and with room for the host.
 pub(crate) const STACK_BYTES: usize = 8 << 20;
 /// Events of clients handled before peers and the disk get their turn again.
 const CLIENT_EVENTS_MAX: usize = 256;
@@ -90,9 +91,9 @@ struct Shell {
 }
 
 /// Drives the replica until it has shut down.
-pub(crate) fn run<E: RecipeExecutor>(
-    mut replica: Replica<E>,
-    inbox: &Inbox,
+pub(crate) async fn run<E: RecipeExecutor>(
+    mut replica: Box<Replica<E>>,
+    inbox: Arc<Inbox>,
     clock: Clock,
     performers: Performers,
 ) {
@@ -106,7 +107,7 @@ pub(crate) fn run<E: RecipeExecutor>(
     shell.perform_all(&mut replica);
     while !shell.standing.shut_down {
         let deadline_ms = replica.next_deadline_ms();
-        inbox.take(&mut events, clock.at(deadline_ms), CLIENT_EVENTS_MAX);
+        inbox.take(&mut events, clock.at(deadline_ms), CLIENT_EVENTS_MAX).await;
         let started = Instant::now();
         let taken = events.len();
         for event in events.drain(..) {
@@ -129,6 +130,8 @@ pub(crate) fn run<E: RecipeExecutor>(
             let took_ms = whole_ms(took);
             tracing::warn!(took_ms, events = taken, "the replica was busy for long");
         }
+        // What was just given to the doors leaves first, and what they have read comes in together.
+        tokio::task::yield_now().await;
     }
     for event in inbox.close() {
         match event {
