@@ -59,8 +59,7 @@ impl Tour {
     fn go(&mut self) -> Result<()> {
         self.title("Start three servers with their own certificates, on free ports");
         let servers = self.start_cluster()?;
-        // The server asked may be the last to hear of the leader that the others have.
-        let status = self.wait_until("a leader", |status| number(status, "leader").is_ok())?;
+        let status = self.quorate(&["status"])?;
         let first_leader = number(&status, "leader")?;
         self.show(&format!(
             "server {first_leader} leads in term {}; nothing is mounted yet",

@@ -13,7 +13,7 @@ use crate::profile::{Profile, client_config};
 use crate::recipe;
 use crate::standard_recipes::{STANDARD_RECIPES, usual_mount};
 use anyhow::{Context, Result, bail};
-use quorate_client::{Client, ErrorCode, MountRequest};
+use quorate_client::{Client, ErrorCode, MountRequest, ask_status};
 use quorate_server::configuration::{ServerConfig, VerifyMode, ZOOKEEPER_PORT, ZOOKEEPER_TLS_PORT};
 use quorate_types::limits::Limits;
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ use tokio::time::timeout;
 
 /// How long the servers have to stop before they are killed.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+/// Between two looks whether a server knows the leader.
+const LEADER_PAUSE: Duration = Duration::from_millis(20);
 /// Ports between two servers.
 const PORT_STEP: u16 = 10;
 /// Log segments of a local cluster: small, for they are filled with zeros ahead of use.
@@ -170,7 +172,8 @@ fn spawn(configuration: &Path) -> Result<Child> {
         .context("cannot start a server process")
 }
 
-/// Waits for a leader, then installs and mounts the standard recipes.
+/// Waits for a leader, installs and mounts the standard recipes, waits until every server knows the
+/// leader: whichever is asked next can answer.
 async fn make_ready(
     arguments: &DevArguments,
     cluster: &WrittenCluster,
@@ -195,7 +198,15 @@ async fn make_ready(
             mount_standard(&client, name, component, output).await?;
         }
     }
-    Ok(client.close().await?)
+    client.close().await?;
+    for endpoint in &cluster.profile.endpoints {
+        let profile = Profile { endpoints: vec![endpoint.clone()], ..cluster.profile.clone() };
+        let config = client_config(&profile, &reach)?;
+        while ask_status(&config).await?.leader.is_none() {
+            tokio::time::sleep(LEADER_PAUSE).await;
+        }
+    }
+    Ok(())
 }
 
 async fn mount_standard(
