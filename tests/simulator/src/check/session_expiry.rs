@@ -359,7 +359,12 @@ impl Checker for SessionExpiry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::told::{SESSION, committed};
+    use crate::check::told::{SESSION, Told, committed, requested};
+    use crate::zookeeper::FIRST_ZOOKEEPER_CLIENT;
+    use quorate_types::ServerId;
+    use quorate_wire::zookeeper::{Reply, ReplyHeader, ZooKeeperError};
+
+    const CLIENT: usize = FIRST_ZOOKEEPER_CLIENT;
 
     /// Server 1 leads term 2 from 1,000 ms on, and has proposed entry 5 at `decided_ms`: the end of a
     /// session of 1,100 ms with these frames.
@@ -405,5 +410,43 @@ mod tests {
         judge(frames(), 19_900, Some(15_000)).unwrap();
         judge(frames(), 19_900, Some(5_000)).unwrap_err();
         judge(frames(), 20_000, Some(5_000)).unwrap();
+    }
+
+    #[test]
+    fn a_session_that_lives_is_not_said_to_be_over() {
+        let mut run = Told::<SessionExpiry>::with_session();
+        let lost = Observation::SessionLost { client: CLIENT, session: SESSION, reason: "over" };
+        run.observe(&lost).unwrap_err();
+        run.commit(requested(1), Change::CloseSession { session: SESSION }).unwrap();
+        run.observe(&lost).unwrap();
+    }
+
+    #[test]
+    fn of_a_zookeeper_client_the_pings_that_it_hears_answered_count() {
+        let mut run = Told::<SessionExpiry>::with_session();
+        let (client, connection, session, zxid) = (CLIENT, 1, SESSION, Zxid(1));
+        let (server, timeout_ms, resumed) = (ServerId(1), 1_000, false);
+        for what in [
+            Observation::Connected {
+                client,
+                connection,
+                session,
+                server,
+                resumed,
+                timeout_ms,
+                zxid,
+            },
+            Observation::HeartbeatSent { client, connection },
+            Observation::HeartbeatSeen { client, connection, session, zxid },
+        ] {
+            run.observe(&what).unwrap();
+        }
+        assert_eq!(run.checker.sessions[&SESSION].frames.len(), 0);
+        let header = ReplyHeader { xid: xid::PING, zxid: 1, error: ZooKeeperError::Ok };
+        let message = &ServerMessage::Reply { header, reply: Reply::Empty };
+        let awaited = None;
+        run.observe(&Observation::ZooKeeperHeard { client, connection, session, awaited, message })
+            .unwrap();
+        assert_eq!(run.checker.sessions[&SESSION].frames.len(), 1);
     }
 }
