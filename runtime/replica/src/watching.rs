@@ -10,6 +10,8 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 use quorate_machine::{Identity, RecipeExecutor, Replay, ZnodeEvent};
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::request::{HeldWatch, RestoredKind, RestoredWatch, WatchMode, WatchPosition};
 use quorate_types::{ErrorCode, Operation, Outcome, Refusal, Reply, ZnodePath, Zxid};
 use quorate_wire::native::ServerFrame;
@@ -64,6 +66,11 @@ impl<E: RecipeExecutor> Replica<E> {
         watches: &[RestoredWatch],
         since: Zxid,
     ) -> Reply {
+        #[cfg(feature = "planted-bugs")]
+        let since = match is_planted(PlantedBug::WatchesRestoredFromNow) {
+            true => self.applied(),
+            false => since,
+        };
         let mut replayed = Vec::new();
         for watch in watches {
             let mode = match watch.kind {

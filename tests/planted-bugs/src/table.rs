@@ -14,6 +14,8 @@ pub enum Room {
     Machine,
     /// The server around them.
     Replica,
+    /// The ZooKeeper door beside the replica.
+    Zookeeper,
     /// The client's side of a session.
     Client,
     /// What recipes are shown and told.
@@ -29,6 +31,7 @@ impl Room {
             Room::Storage => "storage",
             Room::Machine => "machine",
             Room::Replica => "replica",
+            Room::Zookeeper => "zookeeper",
             Room::Client => "client",
             Room::Recipe => "recipe",
         }
@@ -141,6 +144,8 @@ planted_bugs! {
     "A repeated request is done again although its reply was kept: at most once is broken."
     Machine OlderEpochAccepted "older-epoch-accepted"
     "A request from the connection a session has left is done: late repeats are done twice, out of order."
+    Machine PasswordUnchecked "password-unchecked"
+    "A session is attached to whoever knows its number: a ZooKeeper client takes another's."
     Machine OneShotWatchStays "one-shot-watch-stays"
     "A one-shot watch stays when it fires: its client hears of later changes it did not ask for."
 
@@ -184,6 +189,35 @@ planted_bugs! {
     "Entries are stamped by the wall clock all along: when it jumps, deadlines and TTLs pass early or late."
     Replica SubmissionNotRepeated "submission-not-repeated"
     "Requests under way are not given to the next leader: their clients wait for ever."
+    Replica NextChangeEnded "next-change-ended"
+    "A leader that waits for the end of a change of the members ends the next one in its place: what is answered as done never was."
+
+    Zookeeper ReplyOutOfTurn "reply-out-of-turn"
+    "A reply leaves as soon as it is there, before those of earlier requests: a ZooKeeper client gives up the connection."
+    Zookeeper OwnAnswerNamesOlder "own-answer-names-older"
+    "What is answered without the replica names the transaction that was newest when it was asked: a reply names an older one than the reply before."
+    Zookeeper ReadNamesReplyBefore "read-names-reply-before"
+    "The reply to a read names the transaction of the reply before it: its client may be shown an older tree by another server."
+    Zookeeper SyncOvertaken "sync-overtaken"
+    "Requests are taken while a sync waits: a write behind it may be done before it, and the sync shows it."
+    Zookeeper NotificationAfterReply "notification-after-reply"
+    "A notification waits for the next reply: a client sees a change before it is told of it."
+    Zookeeper MissedToldAfterReply "missed-told-after-reply"
+    "What watches set again have missed is told behind the reply: until then their client trusts what has changed."
+    Zookeeper WatchesRestoredFromNow "watches-restored-from-now"
+    "Watches are set again as of now, not as of what their client has seen: what changed meanwhile is never told."
+    Zookeeper NumbersOfAttachmentsMeet "numbers-of-attachments-meet"
+    "Each connection numbers its writes from one: a write has the number of another, of the connection before."
+    Zookeeper DoorAcknowledgesTooEarly "door-acknowledges-too-early"
+    "A request acknowledges replies that are still to come: the servers forget them, and a repeat by a server is done again or refused."
+    Zookeeper FirstItemToldFailed "first-item-told-failed"
+    "A refused multi is told as one whose first operation failed, whichever it was."
+    Zookeeper PartOfChildrenTold "part-of-children-told"
+    "A part of a list of children is told as all of them."
+    Zookeeper PingKeptFromReplica "ping-kept-from-replica"
+    "Pings are answered without the replica: the sessions of idle clients expire."
+    Zookeeper EveryRefusalEndsSession "every-refusal-ends-session"
+    "A client that cannot be served here and now is told that its session is gone: it gives up a session that lives."
 
     Client RetryUnderNewSequence "retry-under-new-sequence"
     "After a reconnect unanswered requests go out under new numbers: what was done is done again."

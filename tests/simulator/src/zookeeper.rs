@@ -100,6 +100,8 @@ impl HeldWatches {
 pub struct ZooKeeperClient {
     pub process: Process,
     pub session: Option<ZooKeeperSession>,
+    /// The session of somebody else that it has asked for, without its password.
+    pub guessed: Option<SessionId>,
     /// The server of this connection has said that it serves the session.
     pub is_attached: bool,
     /// What it asks for, in milliseconds.
@@ -123,6 +125,7 @@ impl ZooKeeperClient {
         ZooKeeperClient {
             process: Process::new(FIRST_ZOOKEEPER_CLIENT + place, now_ms),
             session: None,
+            guessed: None,
             is_attached: false,
             session_timeout_ms,
             last_zxid: 0,

@@ -57,6 +57,10 @@ pub(crate) fn check_owner(
     let Some(facts) = state.get::<Sessions>(&session) else {
         return refuse(ErrorCode::SessionExpired, "the session has ended");
     };
+    #[cfg(feature = "planted-bugs")]
+    if is_planted(PlantedBug::PasswordUnchecked) {
+        return Ok(());
+    }
     if !has_password(&facts, password) || facts.identity != identity.name {
         return refuse(ErrorCode::SessionRefused, "the password or identity is not the session's");
     }

@@ -20,6 +20,8 @@ use alloc::vec::Vec;
 use ask::{Asked, Step as Turn};
 use bytes::Bytes;
 use core::fmt;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::{ErrorCode, Outcome, Refusal, Reply, SessionId, Zxid};
 use quorate_wire::native::{ClientFrame, PROTOCOL, Resume, ServerFrame};
 use quorate_wire::zookeeper::{
@@ -183,6 +185,9 @@ pub struct Conversation {
     proved: Vec<Proved>,
     /// Whether members may be changed by `reconfig`.
     reconfigures: bool,
+    /// Events that wait for a reply.
+    #[cfg(feature = "planted-bugs")]
+    late: Vec<quorate_types::request::WatchEvent>,
 }
 
 impl Conversation {
@@ -198,6 +203,8 @@ impl Conversation {
             replied: Zxid(0),
             proved,
             reconfigures,
+            #[cfg(feature = "planted-bugs")]
+            late: Vec::new(),
         }
     }
 
@@ -216,6 +223,8 @@ impl Conversation {
         let is_connecting = matches!(self.state, State::Connecting { .. });
         let newest = self.pending.back().map(|pending| &pending.shape);
         let is_syncing = matches!(newest, Some(Shape::Given(_)));
+        #[cfg(feature = "planted-bugs")]
+        let is_syncing = is_syncing && !is_planted(PlantedBug::SyncOvertaken);
         !is_connecting
             && !is_syncing
             && self.pending.len() < requests_max
@@ -268,6 +277,11 @@ impl Conversation {
             Turn::Ask(asked) => Ok(Some(self.ask((xid, frame.len()), *asked))),
             Turn::Answer(shape, outcome) => {
                 self.answer_here((xid, frame.len()), shape, outcome, out);
+                Ok(None)
+            }
+            #[cfg(feature = "planted-bugs")]
+            Turn::Heartbeat if is_planted(PlantedBug::PingKeptFromReplica) => {
+                encode_reply(out, xid::PING, tell::number_of(self.zxid), &wire::Reply::Empty);
                 Ok(None)
             }
             Turn::Heartbeat => Ok(Some(Step::Frame(ClientFrame::Heartbeat))),
@@ -324,6 +338,11 @@ impl Conversation {
         let sequence = *counter;
         *counter += 1;
         let oldest_unreplied = attached.oldest_write;
+        #[cfg(feature = "planted-bugs")]
+        let oldest_unreplied = match is_planted(PlantedBug::DoorAcknowledgesTooEarly) {
+            true => attached.next_write - u64::from(operation.is_write()),
+            false => oldest_unreplied,
+        };
         let asked = Pending { xid, shape, bytes, sequence: Some(sequence), outcome: None };
         self.line_up(asked);
         Step::Frame(ClientFrame::Request {
@@ -394,6 +413,11 @@ impl Conversation {
             }
             ServerFrame::Watch(event) => {
                 self.zxid = self.zxid.max(event.zxid);
+                #[cfg(feature = "planted-bugs")]
+                if is_planted(PlantedBug::NotificationAfterReply) && !self.pending.is_empty() {
+                    self.late.push(event);
+                    return Ok(());
+                }
                 tell::event(&event, out);
                 Ok(())
             }
@@ -421,6 +445,9 @@ impl Conversation {
         self.zxid = zxid;
         // A session's id is the transaction that opened it.
         let next_write = (zxid.0.saturating_sub(session.0) << WRITE_BITS) + 1;
+        #[cfg(feature = "planted-bugs")]
+        let next_write =
+            if is_planted(PlantedBug::NumbersOfAttachmentsMeet) { 1 } else { next_write };
         self.state = State::Attached(Attached {
             next_write,
             next_read: FIRST_READ,
@@ -441,6 +468,8 @@ impl Conversation {
     /// A session that is gone is said to be gone; for anything else the client tries other servers.
     fn on_refused(&mut self, refusal: Refusal, out: &mut Vec<u8>) -> End {
         let is_gone = matches!(refusal.code, ErrorCode::SessionExpired | ErrorCode::SessionRefused);
+        #[cfg(feature = "planted-bugs")]
+        let is_gone = is_gone || is_planted(PlantedBug::EveryRefusalEndsSession);
         if let State::Connecting { knows_reading, .. } = self.state
             && is_gone
         {
@@ -481,9 +510,8 @@ impl Conversation {
 
     /// Tells the client what stands at the head of the line and is answered.
     fn tell_ready(&mut self, out: &mut Vec<u8>) {
-        while self.pending.front().is_some_and(|pending| pending.outcome.is_some()) {
-            let Some(Pending { xid, shape, bytes, sequence, outcome: Some((zxid, outcome)) }) =
-                self.pending.pop_front()
+        while let Some(ready) = self.next_ready() {
+            let Pending { xid, shape, bytes, sequence, outcome: Some((zxid, outcome)) } = ready
             else {
                 return;
             };
@@ -494,13 +522,35 @@ impl Conversation {
                 attached.oldest_write = write + 1;
             }
             // What was answered here waited for its turn, and others were told newer things meanwhile.
-            let zxid = if sequence.is_none() { zxid.max(self.replied) } else { zxid };
+            let is_older = sequence.is_none();
+            #[cfg(feature = "planted-bugs")]
+            let is_older = is_older && !is_planted(PlantedBug::OwnAnswerNamesOlder);
+            let zxid = if is_older { zxid.max(self.replied) } else { zxid };
+            #[cfg(feature = "planted-bugs")]
+            let zxid = match sequence {
+                Some(FIRST_READ..) if is_planted(PlantedBug::ReadNamesReplyBefore) => {
+                    zxid.min(self.replied.max(Zxid(1)))
+                }
+                _ => zxid,
+            };
             self.replied = self.replied.max(zxid);
             let closes = matches!(shape, Shape::Closed) && outcome.is_ok();
             tell::reply(out, (xid, zxid), &shape, &outcome);
+            #[cfg(feature = "planted-bugs")]
+            self.late.drain(..).for_each(|event| tell::event(&event, out));
             if closes {
                 self.state = State::Over;
             }
         }
+    }
+
+    /// The request whose reply leaves next, if it may leave now.
+    fn next_ready(&mut self) -> Option<Pending> {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(PlantedBug::ReplyOutOfTurn) {
+            let place = self.pending.iter().position(|pending| pending.outcome.is_some())?;
+            return self.pending.remove(place);
+        }
+        self.pending.pop_front_if(|pending| pending.outcome.is_some())
     }
 }

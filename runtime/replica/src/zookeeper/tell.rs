@@ -5,6 +5,8 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+#[cfg(feature = "planted-bugs")]
+use quorate_planted_bugs::{PlantedBug, is_planted};
 use quorate_types::request::{MultiReply, ReadReply, WatchEvent, WatchEventKind};
 use quorate_types::{ErrorCode, Outcome, Refusal, Reply, Stat, ZnodeData, Zxid};
 use quorate_wire::zookeeper::{
@@ -119,6 +121,13 @@ pub(super) fn reply(out: &mut Vec<u8>, (xid, zxid): (i32, Zxid), shape: &Shape, 
 }
 
 fn done(out: &mut Vec<u8>, (xid, zxid): (i32, i64), shape: &Shape, reply: &Reply) {
+    #[cfg(feature = "planted-bugs")]
+    if let (Shape::Restored, Reply::Watching { replayed, .. }) = (shape, reply)
+        && is_planted(PlantedBug::MissedToldAfterReply)
+    {
+        encode_reply(out, xid, zxid, &wire::Reply::Empty);
+        return replayed.iter().for_each(|event| self::event(event, out));
+    }
     if let (Shape::Restored, Reply::Watching { replayed, .. }) = (shape, reply) {
         for event in replayed {
             self::event(event, out);
@@ -150,6 +159,12 @@ fn body_of<'a>(shape: &'a Shape, reply: &'a Reply) -> Result<wire::Reply<'a>, Zo
             };
             let acl = acl.iter().map(entry).collect();
             wire::Reply::AclStat(AclStat { acl, stat: stat_of(stat) })
+        }
+        #[cfg(feature = "planted-bugs")]
+        (Shape::Children, Reply::Children(names, true, _))
+            if is_planted(PlantedBug::PartOfChildrenTold) =>
+        {
+            wire::Reply::Children(texts(names))
         }
         // A part of the children would look like all of them.
         (Shape::Children | Shape::ChildrenStat, Reply::Children(_, true, _)) => {
@@ -225,6 +240,8 @@ fn failed_multi(
     refusal: &Refusal,
     wrong: Option<(u32, ErrorCode)>,
 ) -> Vec<MultiResult<'static>> {
+    #[cfg(feature = "planted-bugs")]
+    let failed = if is_planted(PlantedBug::FirstItemToldFailed) { 0 } else { failed };
     let code = wrong.filter(|(place, _)| *place == failed).map_or(refusal.code, |(_, code)| code);
     let result = |place: u32| match place.cmp(&failed) {
         core::cmp::Ordering::Less => ZooKeeperError::Ok,

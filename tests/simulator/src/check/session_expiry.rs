@@ -11,9 +11,11 @@
 
 use crate::history::{CommittedEntry, History};
 use crate::observation::{Checker, Observation, Rest, SimulatedReplica};
+use crate::zookeeper::zookeeper_place;
 use quorate_machine::{Change, Origin};
 use quorate_raft::{EntryKind, Role};
 use quorate_types::{SessionId, Zxid};
+use quorate_wire::zookeeper::{ServerMessage, xid};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A leader takes what it heard itself into account this much later at the most, in true time: its
@@ -210,6 +212,24 @@ impl SessionExpiry {
         }
     }
 
+    fn on_heartbeat_answered(&mut self, connection: u64, session: SessionId, now_ms: u64) {
+        let known = self.connections.get_mut(&connection);
+        let sent = known.and_then(|known| Some((known.server, known.heartbeats_ms.pop_front()?)));
+        if let Some((server, sent_ms)) = sent {
+            self.on_answered(session, server, sent_ms, now_ms);
+        }
+    }
+
+    /// A ZooKeeper client gives its session up when it is told so and at no other time.
+    fn judge_lost(&self, client: usize, session: SessionId, reason: &str) -> Result<(), String> {
+        match zookeeper_place(client) {
+            Some(_) if self.sessions.contains_key(&session) => {
+                Err(format!("client {client} has lost session {session}, which lives: {reason}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Nobody speaks for a session whose client has gone: its time is over at some point.
     fn check_left(&mut self, rest: &Rest<'_>, now_ms: u64) -> Result<(), String> {
         let (Some(calm_ms), Some(replica)) = (self.calm_since_ms, rest.replicas.get(&rest.leader))
@@ -242,6 +262,10 @@ impl SessionExpiry {
         }
         Ok(())
     }
+}
+
+fn is_ping_answer(message: &ServerMessage<'_>) -> bool {
+    matches!(message, ServerMessage::Reply { header, .. } if header.xid == xid::PING)
 }
 
 /// Sessions that an entry opens, with their timeout, or attaches.
@@ -296,17 +320,24 @@ impl Checker for SessionExpiry {
                     self.on_answered(*session, server, sent_ms, now_ms);
                 }
             }
-            Observation::HeartbeatSeen { connection, session, .. } => {
-                let known = self.connections.get_mut(connection);
-                let sent =
-                    known.and_then(|known| Some((known.server, known.heartbeats_ms.pop_front()?)));
-                if let Some((server, sent_ms)) = sent {
-                    self.on_answered(*session, server, sent_ms, now_ms);
-                }
+            Observation::HeartbeatSeen { client, connection, session, .. }
+                if zookeeper_place(*client).is_none() =>
+            {
+                self.on_heartbeat_answered(*connection, *session, now_ms);
             }
-            Observation::SessionLost { client, .. }
-            | Observation::SessionClosed { client, .. }
-            | Observation::ClientDied { client, .. } => drop(self.present.remove(client)),
+            // What their conversations hear is not what ZooKeeper clients hear.
+            Observation::ZooKeeperHeard { connection, session, message, .. }
+                if is_ping_answer(message) =>
+            {
+                self.on_heartbeat_answered(*connection, *session, now_ms);
+            }
+            Observation::SessionLost { client, session, reason } => {
+                self.present.remove(client);
+                return self.judge_lost(*client, *session, reason);
+            }
+            Observation::SessionClosed { client, .. } | Observation::ClientDied { client, .. } => {
+                self.present.remove(client);
+            }
             Observation::Disconnected { connection, .. } => {
                 self.connections.remove(connection);
             }
@@ -328,7 +359,12 @@ impl Checker for SessionExpiry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::told::{SESSION, committed};
+    use crate::check::told::{SESSION, Told, committed, requested};
+    use crate::zookeeper::FIRST_ZOOKEEPER_CLIENT;
+    use quorate_types::ServerId;
+    use quorate_wire::zookeeper::{Reply, ReplyHeader, ZooKeeperError};
+
+    const CLIENT: usize = FIRST_ZOOKEEPER_CLIENT;
 
     /// Server 1 leads term 2 from 1,000 ms on, and has proposed entry 5 at `decided_ms`: the end of a
     /// session of 1,100 ms with these frames.
@@ -374,5 +410,43 @@ mod tests {
         judge(frames(), 19_900, Some(15_000)).unwrap();
         judge(frames(), 19_900, Some(5_000)).unwrap_err();
         judge(frames(), 20_000, Some(5_000)).unwrap();
+    }
+
+    #[test]
+    fn a_session_that_lives_is_not_said_to_be_over() {
+        let mut run = Told::<SessionExpiry>::with_session();
+        let lost = Observation::SessionLost { client: CLIENT, session: SESSION, reason: "over" };
+        run.observe(&lost).unwrap_err();
+        run.commit(requested(1), Change::CloseSession { session: SESSION }).unwrap();
+        run.observe(&lost).unwrap();
+    }
+
+    #[test]
+    fn of_a_zookeeper_client_the_pings_that_it_hears_answered_count() {
+        let mut run = Told::<SessionExpiry>::with_session();
+        let (client, connection, session, zxid) = (CLIENT, 1, SESSION, Zxid(1));
+        let (server, timeout_ms, resumed) = (ServerId(1), 1_000, false);
+        for what in [
+            Observation::Connected {
+                client,
+                connection,
+                session,
+                server,
+                resumed,
+                timeout_ms,
+                zxid,
+            },
+            Observation::HeartbeatSent { client, connection },
+            Observation::HeartbeatSeen { client, connection, session, zxid },
+        ] {
+            run.observe(&what).unwrap();
+        }
+        assert_eq!(run.checker.sessions[&SESSION].frames.len(), 0);
+        let header = ReplyHeader { xid: xid::PING, zxid: 1, error: ZooKeeperError::Ok };
+        let message = &ServerMessage::Reply { header, reply: Reply::Empty };
+        let awaited = None;
+        run.observe(&Observation::ZooKeeperHeard { client, connection, session, awaited, message })
+            .unwrap();
+        assert_eq!(run.checker.sessions[&SESSION].frames.len(), 1);
     }
 }

@@ -231,7 +231,6 @@ impl World {
 
     /// What the conversation asks for in the client's name.
     fn show_asked(&mut self, connection: u64, id: Option<OperationId>, frame: &ClientFrame) {
-        let client = self.connections[&connection].client;
         match (id, frame) {
             (Some(id), ClientFrame::Request { sequence, level, operation, .. }) => {
                 let known = &self.history.operations[id.0];
@@ -241,12 +240,8 @@ impl World {
                 }
                 self.show_numbered(connection, id, *sequence);
             }
-            (None, ClientFrame::Heartbeat) => {
-                if self.hears(connection) {
-                    self.show(&Observation::HeartbeatSent { client, connection });
-                }
-            }
-            (None, ClientFrame::Connect { .. }) => {}
+            // The client itself has shown it.
+            (None, ClientFrame::Heartbeat | ClientFrame::Connect { .. }) => {}
             (id, frame) => {
                 self.fail("zookeeper_door", format!("{id:?} became {frame:?}"));
             }

@@ -82,10 +82,12 @@ impl World {
         let client = &mut self.zookeeper_clients[place];
         client.frames = Frames::after_handshake();
         client.heard_ms = self.now_ms;
-        let (session_id, password) = match client.session {
+        let wanted = client.session.or_else(|| self.guess_session(place));
+        let (session_id, password) = match wanted {
             Some(session) => (session.id.0.cast_signed(), session.password),
             None => (0, [0; 16]),
         };
+        let client = &self.zookeeper_clients[place];
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: client.last_zxid,
@@ -99,6 +101,19 @@ impl World {
         self.send_zookeeper(place, bytes, None);
     }
 
+    /// A client that has no session sometimes tries another's, whose password it does not quite know.
+    fn guess_session(&mut self, place: usize) -> Option<ZooKeeperSession> {
+        let other = self.choices.below(self.zookeeper_clients.len() as u64) as usize;
+        let tries = self.choices.one_in(6);
+        let session = self.zookeeper_clients[other].session.filter(|_| tries && other != place);
+        self.zookeeper_clients[place].guessed = session.map(|session| session.id);
+        session.map(|session| {
+            let mut password = session.password;
+            password[15] ^= 1;
+            ZooKeeperSession { password, ..session }
+        })
+    }
+
     /// Pings an idle server, and gives up a silent one.
     pub(super) fn tend_zookeeper_client(&mut self, place: usize) {
         let client = &self.zookeeper_clients[place];
@@ -110,7 +125,10 @@ impl World {
         } else if client.ping_deadline_ms() <= self.now_ms {
             let mut bytes = Vec::new();
             encode_request(&mut bytes, xid::PING, &Request::Ping);
-            self.send_zookeeper(place, bytes, None);
+            if let Some(connection) = self.send_zookeeper(place, bytes, None) {
+                let client = FIRST_ZOOKEEPER_CLIENT + place;
+                self.show(&Observation::HeartbeatSent { client, connection });
+            }
         }
     }
 
@@ -163,6 +181,15 @@ impl World {
     }
 
     fn on_zookeeper_session(&mut self, place: usize, connection: u64, response: &ConnectResponse) {
+        let guessed = self.zookeeper_clients[place].guessed;
+        if let Some(guessed) = guessed {
+            if response.timeout_ms > 0 {
+                let id = response.session_id;
+                let text = format!("asked for session {guessed} without its password and got {id}");
+                self.fail("zookeeper_client", text);
+            }
+            return self.end_zookeeper_session(place, None);
+        }
         if response.timeout_ms <= 0 {
             self.end_zookeeper_session(place, Some("the server says that it has expired"));
             return;
@@ -191,8 +218,9 @@ impl World {
     fn hear_zookeeper_message(&mut self, place: usize, connection: u64, frame: &Bytes) {
         let client = &mut self.zookeeper_clients[place];
         let first = client.awaited.front().copied();
-        // Whether it is the answer to that request is for the checkers to say.
-        let message = match decode_reply(frame, |_| first.map(|first| first.opcode)) {
+        // Whether it is the answer to the first request is for the checkers to say.
+        let asked = |xid| client.awaited.iter().find(|asked| asked.xid == xid).copied().or(first);
+        let message = match decode_reply(frame, |xid| asked(xid).map(|asked| asked.opcode)) {
             Ok(message) => message,
             Err(error) => {
                 let text = format!("connection {connection} told what cannot be read: {error:?}");

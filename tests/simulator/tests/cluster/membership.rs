@@ -48,6 +48,14 @@ fn assert_refused(outcome: &Outcome, with_code: ErrorCode, with: &str) {
     assert!(message.contains(with), "{outcome:?}");
 }
 
+/// Whether an entry that is not committed yet, as the server sees it, makes such a change.
+fn proposes(world: &World, id: u64, wanted: impl Fn(&Change) -> bool) -> bool {
+    let raft = world.replica(id).raft();
+    let proposed = raft.entries(raft.committed().next()..=raft.last_index());
+    let transactions = proposed.filter_map(|entry| Transaction::decode(&entry.payload).ok());
+    transactions.flat_map(|transaction| transaction.changes).any(|change| wanted(&change))
+}
+
 /// Asks for a promotion until the learner has caught up.
 fn promote_when_ready(cluster: &mut Cluster, client: usize, id: u64) {
     for _ in 0..200 {
@@ -386,13 +394,8 @@ fn a_learner_that_comes_back_while_its_promotion_is_refused_stays_a_learner() {
     cluster.await_served(client);
     cluster.part(leader, joined, true);
     let asked = cluster.request(client, promote_member(joined));
-    cluster.run_until("the end is proposed", |world| {
-        let raft = world.replica(leader).raft();
-        let proposed = raft.entries(raft.committed().next()..=raft.last_index());
-        let transactions = proposed.filter_map(|entry| Transaction::decode(&entry.payload).ok());
-        let mut changes = transactions.flat_map(|transaction| transaction.changes);
-        changes.any(|change| matches!(change, Change::EndMembership { done: false, .. }))
-    });
+    let ends = |change: &Change| matches!(change, Change::EndMembership { done: false, .. });
+    cluster.run_until("the end is proposed", |world| proposes(world, leader, ends));
     // The end cannot commit yet, and the learner is in touch again.
     cluster.partition(&[leader, joined]);
     cluster.run_for(90);
@@ -403,6 +406,37 @@ fn a_learner_that_comes_back_while_its_promotion_is_refused_stays_a_learner() {
     cluster.run_for(1_000);
     assert_eq!(learners(&cluster, leader), [joined]);
     assert!(!cluster.replica(leader).raft().membership().is_joint());
+}
+
+/// The end of a change is not that of the next one, which may begin before it is committed.
+#[test]
+fn a_change_that_begins_behind_the_end_of_another_is_made_too() {
+    let (mut cluster, client) = three(12);
+    let leader = cluster.await_leader();
+    let other = cluster.add_served_client(Some(leader), 15_000);
+    cluster.send_client_to(client, leader);
+    cluster.await_served(client);
+    let joined = cluster.start_joining();
+    let first = cluster.request(client, add_member(joined));
+    let ends = |change: &Change| matches!(change, Change::EndMembership { done: true, .. });
+    cluster.run_until("the end is proposed", |world| proposes(world, leader, ends));
+    cluster.partition(&[leader]);
+    // A learner may never come.
+    let second = cluster.request(other, add_member(9));
+    let begins = |change: &Change| match change {
+        Change::BeginMembership { steps, .. } => steps[0].server == ServerId(9),
+        _ => false,
+    };
+    cluster.run_until("the next change begins", |world| proposes(world, leader, begins));
+    assert!(proposes(&cluster, leader, ends), "the end of the first one was committed already");
+    cluster.run_for(5);
+    assert_eq!(cluster.leader(), Some(leader));
+    cluster.heal();
+    for asked in [first, second] {
+        assert_eq!(cluster.answer(asked), Ok(Reply::Done));
+    }
+    let leader = cluster.await_leader();
+    assert_eq!(learners(&cluster, leader), [joined, 9]);
 }
 
 #[test]
