@@ -345,6 +345,31 @@ fn a_cluster_that_stands_still_as_a_whole_expires_nobody() {
     clients.iter().for_each(|client| cluster.await_served(*client));
 }
 
+/// What a follower tells of a session is held back until its time is over; the leader is out of touch
+/// with its quorum just then. What it hears first, once it is in touch again, is that the session lives.
+#[test]
+fn a_leader_that_is_out_of_touch_expires_nobody_whose_words_are_on_their_way() {
+    for seed in 0..20 {
+        let (mut cluster, _) = cluster(seed);
+        let (leader, told, other) = cluster.leader_and_followers();
+        let client = cluster.add_served_client(Some(told), 500);
+        let session = cluster.client(client).session.expect("it is served");
+        for _ in 0..20 {
+            cluster.ask(client, get("/")).unwrap();
+        }
+        cluster.cut(told, leader, true);
+        cluster.run_for(430);
+        cluster.cut_both(other, leader, true);
+        cluster.run_for(90);
+        cluster.cut(told, leader, false);
+        cluster.run_for(10);
+        cluster.cut_both(other, leader, false);
+        cluster.run_for(1_000);
+        assert!(cluster.replica(leader).machine().session(session).is_some(), "seed {seed}");
+        assert_eq!(cluster.client(client).sessions_lost, 0, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_silent_session_ends_with_its_ephemerals_and_one_that_speaks_does_not() {
     let (mut cluster, speaks) = cluster(19);
